@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
+/*
+ * The kernel side. Two kinds of probe (copy an object, note a call) and the life of processes, all
+ * into one ring buffer, so that their order is known. Knows no runtime: what to copy comes from the
+ * probe's cookie and the map of libraries.
+ *
+ * Runs inside the traced program's calls. It never waits and never writes to user memory; when the
+ * ring is full the loss is counted per process and kind.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "wire.h"
+
+#define SIGNAL_GROUP_EXIT 4	/* include/linux/sched/signal.h: group_exit_code is valid */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 << 20);	/* resized by the collector before loading */
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WIRE_MAX_PROCESSES);
+	__type(key, u32);
+	__type(value, struct wire_process);
+} processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WIRE_MAX_LIBRARIES);
+	__type(key, u32);
+	__type(value, struct wire_library);
+} libraries SEC(".maps");
+
+/* Device objects the collector has been told of. Losing an entry costs one repeated record. */
+struct device_key {
+	u64 object;
+	u32 process;
+	u32 padding;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct device_key);
+	__type(value, u8);
+} devices SEC(".maps");
+
+/* Shared with the collector through the mapped .bss. */
+__u32 reader_waiting;	/* it sleeps: wake it with the next record */
+__u32 last_process;	/* process numbers handed out so far, by both sides */
+__u32 dead_unreported;	/* ended processes for whose record the ring had no room */
+__u64 processes_full;	/* children not followed because the map was full */
+
+const volatile __u64 wake_bytes = 16 << 20;	/* a sleeping or slow reader is woken at this fill */
+
+static __always_inline u64 wake_flags(u32 sequence)
+{
+	if (reader_waiting) {
+		reader_waiting = 0;
+		return BPF_RB_FORCE_WAKEUP;
+	}
+	/* The fill is asked for now and then only: it costs more than the check is worth. */
+	if ((sequence & 255) == 0 && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void head_fill(struct wire_head *head, struct wire_process *process, u64 pid_tgid, u8 kind)
+{
+	head->time_ns = bpf_ktime_get_boot_ns();
+	head->process = process->process;
+	head->pid = pid_tgid >> 32;
+	head->thread = (u32)pid_tgid;
+	head->sequence = __sync_fetch_and_add(&process->sequence, 1);
+	head->kind = kind;
+	head->role = 0;
+	head->library = 0;
+	head->flags = 0;
+	if (process->lost_pending) {
+		process->lost_pending = 0;
+		head->flags = WIRE_LOST_BEFORE;
+	}
+}
+
+/* A record that found no room still takes its sequence number. */
+static __always_inline void count_lost(struct wire_process *process, u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+	__sync_fetch_and_add(&process->sequence, 1);
+	process->lost_pending = 1;
+}
+
+/* The barriers keep clang from computing an address in the context, which the verifier refuses. */
+static __always_inline u64 argument(struct pt_regs *ctx, u64 cookie)
+{
+	u64 first = ctx->di, second = ctx->si;
+
+	barrier_var(first);
+	barrier_var(second);
+	return WIRE_COOKIE_ARGUMENT(cookie) == 0 ? first : second;
+}
+
+static __always_inline bool read_pointer(u64 *value, u64 from)
+{
+	return bpf_probe_read_user(value, sizeof(*value), (const void *)from) == 0;
+}
+
+/* Fills in the chips of a mesh. False: something on the way could not be read. */
+static __always_inline bool walk_mesh(struct wire_device *record, const struct wire_library *library, u64 chip_vtable)
+{
+	u64 at = record->object, end, chip, vtable;
+	u32 stride = library->stride;
+	u64 count;
+	u8 tag;
+
+	for (int i = 0; i < WIRE_MAX_HOPS; i++) {
+		if (i >= library->hop_count)
+			break;
+		if (!read_pointer(&at, at + library->hop[i]))
+			return false;
+	}
+	if (!read_pointer(&end, at + library->array_offset + 8) || !read_pointer(&at, at + library->array_offset))
+		return false;
+	if (!stride || end < at)
+		return false;
+	count = (end - at) / stride;
+	for (u32 i = 0; i < WIRE_MAX_CHIPS; i++, at += stride) {
+		if (i >= count)
+			break;
+		if (library->tagged) {
+			if (bpf_probe_read_user(&tag, 1, (const void *)(at + 8)))
+				return false;
+			if (tag != 1)
+				continue;
+		}
+		if (!read_pointer(&chip, at) || !read_pointer(&vtable, chip) || vtable != chip_vtable)
+			return false;
+		if (record->chip_count >= WIRE_MAX_CHIPS)
+			break;
+		if (bpf_probe_read_user(&record->chips[record->chip_count], 4,
+					(const void *)(chip + library->chip_id_offset)))
+			return false;
+		record->chip_count++;
+	}
+	if (count > WIRE_MAX_CHIPS)
+		record->cut_off = count - WIRE_MAX_CHIPS;
+	return true;
+}
+
+/* Tells the collector what a device object stands for. Rare: once per object, so not inlined. */
+static __noinline void tell_device(struct wire_process *process, const struct wire_library *library, u64 object,
+				   u64 base, u64 pid_tgid)
+{
+	struct device_key key = {.object = object, .process = process->process};
+	struct wire_device *record;
+	u64 vtable = 0;
+	bool ok = false;
+	u8 one = 1;
+
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(process, &process->lost.others);
+		return;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	head_fill(&record->head, process, pid_tgid, WIRE_DEVICE);
+	record->object = object;
+	read_pointer(&vtable, object);
+	if (vtable == base + library->chip_vtable) {
+		ok = bpf_probe_read_user(&record->chips[0], 4, (const void *)(object + library->chip_id_offset)) == 0;
+		record->chip_count = 1;
+	} else if (vtable == base + library->mesh_vtable) {
+		record->is_mesh = 1;
+		ok = walk_mesh(record, library, base + library->chip_vtable);
+	}
+	if (ok) {
+		process->known_devices[(object >> 6) & (WIRE_KNOWN_DEVICES - 1)] = object;
+		bpf_map_update_elem(&devices, &key, &one, BPF_ANY);
+	} else {
+		record->head.flags |= WIRE_UNREADABLE;
+		record->chip_count = 0;
+	}
+	bpf_ringbuf_submit(record, wake_flags(record->head.sequence));
+}
+
+static __always_inline bool device_known(struct wire_process *process, u64 object)
+{
+	u64 *cached = &process->known_devices[(object >> 6) & (WIRE_KNOWN_DEVICES - 1)];
+	struct device_key key = {.object = object, .process = process->process};
+
+	if (*cached == object)
+		return true;
+	if (!bpf_map_lookup_elem(&devices, &key))
+		return false;
+	*cached = object;
+	return true;
+}
+
+static __always_inline struct wire_process *current_process(u64 *pid_tgid)
+{
+	u32 pid;
+
+	*pid_tgid = bpf_get_current_pid_tgid();
+	pid = *pid_tgid >> 32;
+	return bpf_map_lookup_elem(&processes, &pid);
+}
+
+/* Copies the object into the record; false when it cannot be read. */
+static __always_inline bool copy_object(struct wire_object *record, const struct wire_library *library)
+{
+	u64 from = record->object;
+	u32 len = library->window_len;
+
+	if (len > WIRE_WINDOW_BYTES)
+		len = WIRE_WINDOW_BYTES;
+	if (library->indirect && !read_pointer(&from, from + library->pointer_offset))
+		return false;
+	return bpf_probe_read_user(record->window, len, (const void *)(from + library->window_offset)) == 0;
+}
+
+static __always_inline void lost_object(struct wire_process *process, u64 cookie)
+{
+	/* Role 1 is PROBE_ALLOCATE, all other objects are being freed (runtime.h). */
+	count_lost(process, WIRE_COOKIE_ROLE(cookie) == 1 ? &process->lost.allocations : &process->lost.frees);
+}
+
+SEC("uprobe")
+int on_object(struct pt_regs *ctx)
+{
+	struct wire_process *process;
+	struct wire_library *library;
+	struct wire_object *record;
+	u64 cookie, device, base, pid_tgid;
+	u32 index;
+	bool readable;
+
+	process = current_process(&pid_tgid);
+	if (!process)
+		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	index = WIRE_COOKIE_LIBRARY(cookie);
+	library = bpf_map_lookup_elem(&libraries, &index);
+	if (!library)
+		return 0;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		lost_object(process, cookie);
+		return 0;
+	}
+	record->object = argument(ctx, cookie);
+	readable = copy_object(record, library);
+	device = *(u64 *)(record->window + (library->device_at & 0x38));
+	if (readable && !device_known(process, device)) {
+		/* The device's record must come first: give the place back, and take the next one. */
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
+		tell_device(process, library, device, base, pid_tgid);
+		record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+		if (!record) {
+			lost_object(process, cookie);
+			return 0;
+		}
+		record->object = argument(ctx, cookie);
+		readable = copy_object(record, library);
+	}
+	head_fill(&record->head, process, pid_tgid, WIRE_OBJECT);
+	record->head.role = WIRE_COOKIE_ROLE(cookie);
+	record->head.library = index;
+	if (!readable)
+		record->head.flags |= WIRE_UNREADABLE;
+	bpf_ringbuf_submit(record, wake_flags(record->head.sequence));
+	return 0;
+}
+
+/* Cold functions and destructors: only the argument. The collector is woken, as it must react at once. */
+static __always_inline int note_call(struct pt_regs *ctx, bool closes_device, u64 flags)
+{
+	struct wire_process *process;
+	struct wire_call *record;
+	u64 cookie, pid_tgid;
+
+	process = current_process(&pid_tgid);
+	if (!process)
+		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	if (closes_device) {
+		/* The object may be deleted and its address used for another device. */
+		struct device_key key = {.object = argument(ctx, cookie), .process = process->process};
+
+		process->known_devices[(key.object >> 6) & (WIRE_KNOWN_DEVICES - 1)] = 0;
+		bpf_map_delete_elem(&devices, &key);
+	}
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(process, &process->lost.others);
+		return 0;
+	}
+	head_fill(&record->head, process, pid_tgid, WIRE_CALL);
+	record->head.role = WIRE_COOKIE_ROLE(cookie);
+	record->head.library = WIRE_COOKIE_LIBRARY(cookie);
+	record->argument = argument(ctx, cookie);
+	bpf_ringbuf_submit(record, flags ? flags : wake_flags(record->head.sequence));
+	return 0;
+}
+
+SEC("uprobe")
+int on_close(struct pt_regs *ctx)
+{
+	return note_call(ctx, true, BPF_RB_FORCE_WAKEUP);
+}
+
+SEC("uprobe")
+int on_destroy(struct pt_regs *ctx)
+{
+	return note_call(ctx, false, 0);
+}
+
+SEC("raw_tp/sched_process_fork")
+int on_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (struct task_struct *)ctx->args[0];
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	struct wire_process *from, *process, fresh = {};
+	u32 parent_pid = BPF_CORE_READ(parent, tgid);
+	u32 pid = BPF_CORE_READ(child, tgid);
+	struct wire_fork *record;
+
+	if (pid == parent_pid)	/* a thread */
+		return 0;
+	from = bpf_map_lookup_elem(&processes, &parent_pid);
+	if (!from || !from->follow)
+		return 0;
+	fresh.start_ns = BPF_CORE_READ(child, start_boottime);
+	fresh.process = __sync_fetch_and_add(&last_process, 1) + 1;
+	fresh.previous = from->process;
+	fresh.follow = 1;
+	if (bpf_map_update_elem(&processes, &pid, &fresh, BPF_ANY)) {
+		__sync_fetch_and_add(&processes_full, 1);
+		return 0;
+	}
+	process = bpf_map_lookup_elem(&processes, &pid);
+	if (!process)
+		return 0;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(process, &process->lost.others);
+		return 0;
+	}
+	head_fill(&record->head, process, (u64)pid << 32 | pid, WIRE_FORK);
+	record->start_ns = fresh.start_ns;
+	record->parent = from->process;
+	record->parent_pid = parent_pid;
+	bpf_ringbuf_submit(record, wake_flags(1));
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct wire_process *process;
+	struct wire_exec *record;
+	u64 pid_tgid;
+	u32 next;
+
+	process = current_process(&pid_tgid);
+	if (!process)
+		return 0;
+	next = __sync_fetch_and_add(&last_process, 1) + 1;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (record) {
+		head_fill(&record->head, process, pid_tgid, WIRE_EXEC);
+		record->start_ns = process->start_ns;
+		record->next = next;
+		record->exec_count = process->exec_count + 1;
+		bpf_ringbuf_submit(record, wake_flags(1));
+	} else {
+		count_lost(process, &process->lost.others);
+	}
+	/* Other threads are gone by now: nobody else looks at this entry. */
+	process->previous = process->process;
+	process->process = next;
+	process->exec_count++;
+	__builtin_memset(process->known_devices, 0, sizeof(process->known_devices));
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct wire_process *process;
+	struct wire_exit *record;
+	u32 pid, code;
+
+	/* A process is dead when its last thread exits; the leader may have gone long before. */
+	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+		return 0;
+	pid = BPF_CORE_READ(task, tgid);
+	process = bpf_map_lookup_elem(&processes, &pid);
+	if (!process || process->dead)
+		return 0;
+	if (BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT)
+		code = BPF_CORE_READ(task, signal, group_exit_code);
+	else
+		code = BPF_CORE_READ(task, group_leader, exit_code);
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		process->exit_code = code;
+		process->exit_ns = bpf_ktime_get_boot_ns();
+		process->dead = 1;
+		__sync_fetch_and_add(&dead_unreported, 1);
+		return 0;
+	}
+	head_fill(&record->head, process, bpf_get_current_pid_tgid(), WIRE_EXIT);
+	record->exit_code = code;
+	record->padding = 0;
+	record->lost = process->lost;
+	bpf_map_delete_elem(&processes, &pid);
+	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

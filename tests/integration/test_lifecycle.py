@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How buffers, devices and processes end."""
+import os
+import re
+import signal
+
+import pytest
+
+import harness
+from harness import TextRun, counts, process_of, run, run_standin, standin
+
+
+def last_report(script, folder, status=0, layout="pimpl", **kwargs):
+    return run_standin(script, folder, layout, **kwargs).finish(status)
+
+
+# --- devices ---
+
+def test_close_with_live_buffers(books_test, layout):
+    """What is alive when its device closes is held until the object goes."""
+    process = books_test("""
+        mesh m 8
+        many a 10 m DRAM 8192 2048
+        many b 5 m L1 131072 2048
+        free a0
+        books before
+        wait before
+        close m
+        books closed
+        wait closed
+        drop a1
+        drop b0
+        books fewer
+        wait fewer
+        drop-all
+        books gone
+        wait gone
+        drop-device m
+        """, layout)
+    counts(process, allocated=15, freed=1, held_at_close=14, held_released=14, live=0, held=0, cleared=0)
+
+
+def test_held_at_the_end(books_test, layout):
+    process = books_test("""
+        chip c 3
+        many a 4 c DRAM 8192 2048
+        close c
+        books closed
+        wait closed
+        drop a0
+        """, layout)
+    counts(process, allocated=4, freed=0, held_at_close=4, held_released=1, held=3, live=0, cleared=3)
+
+
+def test_close_of_one_of_two_devices(books_test, layout):
+    process = books_test("""
+        mesh m 2
+        chip c 5
+        alloc a m DRAM 8192 2048
+        alloc b c DRAM 8192 2048
+        close m
+        books one
+        wait one
+        free b
+        drop a
+        books both
+        wait both
+        """, layout)
+    counts(process, allocated=2, freed=1, held_at_close=1, held_released=1)
+
+
+def test_close_of_a_mesh_closes_its_submesh(books_test, layout):
+    process = books_test("""
+        mesh m 8
+        submesh s m 0 4
+        alloc a m DRAM 8192 2048
+        alloc b s L1 8192 2048
+        close m
+        books closed
+        wait closed
+        drop b
+        books dropped
+        wait dropped
+        """, layout)
+    counts(process, allocated=2, held_at_close=2, held_released=1, held=1)
+
+
+def test_close_of_a_submesh_leaves_the_mesh(books_test, layout):
+    books_test("""
+        mesh m 8
+        submesh s m 0 4
+        alloc a m DRAM 8192 2048
+        alloc b s DRAM 8192 2048
+        close s
+        books closed
+        wait closed
+        free a
+        books freed
+        wait freed
+        """, layout)
+
+
+def test_close_that_frees_one_by_one(books_test, layout):
+    process = books_test("""
+        mesh m 2
+        many a 6 m DRAM 8192 2048
+        close m each
+        books closed
+        wait closed
+        """, layout)
+    counts(process, allocated=6, freed=6, held_at_close=0, live=0, held=0)
+
+
+def test_device_is_opened_again_after_close(books_test, layout):
+    """The second device may get the first one's address, and buffers the first ones'."""
+    process = books_test("""
+        mesh m 2
+        many a 3 m DRAM 8192 2048
+        close m
+        books closed
+        wait closed
+        drop-device m
+        drop-all
+        mesh n 2
+        many b 3 n L1 8192 2048
+        books again
+        wait again
+        """, layout)
+    counts(process, allocated=6, held_at_close=3, held_released=3, live=3)
+
+
+def test_close_in_a_hurry(tmp_path, layout):
+    """Close, drop and exit follow at once; what was released must not be reported as held."""
+    report = last_report("mesh m 8\nmany a 200 m DRAM 8192 2048\nclose m\ndrop-all", tmp_path, layout=layout)
+    process = harness.only_process(report)
+    assert process["allocated"] == 200
+    assert process["held_at_close"] == 200
+    # The objects were destroyed before the program ended. Where bufscope could not see that in
+    # time it must say "uncertain", never that they are held.
+    assert {buffer["state"] for buffer in process["buffers"]} <= {"uncertain"}, (process["held"], process["held_released"])
+
+
+# --- frees that do not match ---
+
+def test_double_free(tmp_path, layout):
+    report = last_report("chip c 0\nalloc a c DRAM 8192 2048\ndealloc a\ntrack-free a\ntrack-free a", tmp_path,
+                         layout=layout)
+    process = harness.only_process(report)
+    counts(process, allocated=1, freed=1, double_frees=2, unknown_frees=0, live=0)
+    assert [(free["verdict"], free["address"]) for free in process["unmatched_frees"]] == [("double", 1024)] * 2
+
+
+def test_missed_free(tmp_path, layout):
+    """An object that is allocated twice was freed in between."""
+    report = last_report("""
+        chip c 0
+        alloc a c DRAM 8192 2048
+        dealloc a silent
+        drop a
+        alloc b c DRAM 4096 2048
+        """, tmp_path, layout=layout)
+    process = harness.only_process(report)
+    counts(process, allocated=2, freed=0, missed_frees=1, live=1)
+    assert process["buffers"][0]["size_bytes"] == 4096
+
+
+def test_free_of_an_unknown_object(tmp_path, layout):
+    report = last_report("chip c 4\nalloc a c DRAM 8192 2048 silent\nfree a", tmp_path, layout=layout)
+    process = harness.only_process(report)
+    counts(process, allocated=0, freed=0, unknown_frees=1)
+    free, = process["unmatched_frees"]
+    assert (free["verdict"], free["address"], free["device"], free["size_bytes"]) == ("unknown", 1024, 4, 8192)
+
+
+def test_warning_about_an_unknown_object(tmp_path):
+    command = standin("chip c 4\nalloc a c DRAM 8192 2048 silent\nfree a")
+    text = TextRun(command, tmp_path).final()
+    assert re.search(r"⚠ \[PID \d+\] Deallocation for unknown buffer 1024 on device 4\n", text)
+
+
+# --- processes ---
+
+def test_killed_in_the_middle(tmp_path, layout):
+    bufscope = run_standin("mesh m 8\nmany a 50 m DRAM 8192 2048\nfree a7\nbooks x\nwait x", tmp_path, layout)
+    books = bufscope.ready("x")
+    os.kill(books["pid"], signal.SIGKILL)
+    process = harness.only_process(bufscope.finish(128 + signal.SIGKILL))
+    harness.assert_equals_books(process, books)
+    counts(process, allocated=50, freed=1, live=49, cleared=49)
+    assert process["end"] == dict(process["end"], how="signal", signal=signal.SIGKILL, code=None)
+    assert process["exact"]
+
+
+def test_leader_thread_exits_first(books_test, layout):
+    """The process lives until its last thread ends; its leader is a zombie meanwhile."""
+    process = books_test("""
+        mesh m 2
+        many a 3 m DRAM 8192 2048
+        leader-exit
+        free a0
+        alloc b m L1 8192 2048
+        books leaderless
+        wait leaderless
+        exit-group 9
+        """, layout, status=9)
+    counts(process, allocated=4, freed=1, live=3, cleared=3)
+
+
+def test_forked_child_has_no_buffers(tmp_path, layout):
+    """A child inherits no device memory. Its frees of inherited objects are not its parent's."""
+    bufscope = run_standin("""
+        mesh m 2
+        many a 3 m DRAM 8192 2048
+        fork
+        alloc b m L1 8192 2048
+        free a0
+        endfork
+        wait-child
+        books x
+        wait x
+        """, tmp_path, layout)
+    books = bufscope.ready("x")
+    harness.assert_equals_books(process_of(bufscope.snapshot(), books["pid"]), books)
+    bufscope.go()
+    report = bufscope.finish()
+    child, = [p for p in report["processes"] if p["parent"] == process_of(report, books["pid"])["id"]]
+    counts(child, before_attach=0, allocated=1, freed=0, live=1, cleared=1)
+    assert [free["verdict"] for free in child["unmatched_frees"]] == ["inherited"]
+    counts(process_of(report, books["pid"]), allocated=3, freed=0, live=3)
+
+
+def test_children_are_not_followed_when_asked(tmp_path):
+    report = last_report("mesh m 2\nalloc a m DRAM 2048 2048\nfork\nalloc b m L1 2048 2048\nendfork\nwait-child",
+                         tmp_path, options=["--no-follow"])
+    counts(harness.only_process(report), allocated=1)
+
+
+def test_child_outlives_the_command(tmp_path):
+    """`run` waits for all followed descendants."""
+    bufscope = run_standin("fork\nmesh m 2\nalloc a m DRAM 2048 2048\nbooks x\nwait x\nendfork\nexit-group 5", tmp_path)
+    books = bufscope.ready("x")
+    harness.assert_equals_books(process_of(bufscope.snapshot(), books["pid"]), books)
+    bufscope.go()
+    process = process_of(bufscope.finish(5), books["pid"])
+    counts(process, allocated=1, cleared=1)
+
+
+def test_no_wait(tmp_path):
+    bufscope = run_standin("fork\nmesh m 2\nalloc a m DRAM 2048 2048\nbooks x\nwait x\nendfork\nwait go\nexit-group 5",
+                           tmp_path, options=["--no-wait"])
+    # Both wait on one stdin; which of the two a line reaches does not matter for the status.
+    stops = {bufscope.line().split()[0] for _ in range(4)}
+    assert {"books", "ready", "forked"} <= stops
+    bufscope.go()
+    bufscope.go()
+    bufscope.finish(5)
+
+
+def test_vfork_and_exec(tmp_path, layout):
+    script = tmp_path / "child.script"
+    script.write_text("chip c 1\nalloc z c DRAM 4096 2048\n")
+    bufscope = run_standin(f"""
+        mesh m 2
+        alloc a m DRAM 8192 2048
+        vfork {harness.WORKLOAD} --library {harness.library(layout)} -f {script}
+        wait-child
+        free a
+        books x
+        wait x
+        """, tmp_path, layout)
+    books = bufscope.ready("x")
+    harness.assert_equals_books(process_of(bufscope.snapshot(), books["pid"]), books)
+    bufscope.go()
+    report = bufscope.finish()
+    child = [p for p in report["processes"] if p["runtimes"] and p["pid"] != books["pid"]]
+    counts(child[-1], allocated=1, live=1, cleared=1)
+    counts(process_of(report, books["pid"]), allocated=1, freed=1, live=0)
+
+
+@pytest.mark.parametrize("command", ["exec", "thread-exec"])
+def test_exec_ends_the_address_space(tmp_path, layout, command):
+    """Also by a thread that is not the leader, whose id becomes the leader's."""
+    bufscope = run_standin(f"""
+        mesh m 2
+        many a 5 m DRAM 8192 2048
+        {command} self chip c 0|alloc b c L1 4096 2048|books x|wait x|exit 4
+        """, tmp_path, layout)
+    books = bufscope.ready("x")
+    harness.assert_equals_books(process_of(bufscope.snapshot(), books["pid"]), books)
+    bufscope.go()
+    report = bufscope.finish(4)
+    old, new = sorted((p for p in report["processes"] if p["runtimes"]), key=lambda p: p["exec_count"])
+    assert old["pid"] == new["pid"] and new["parent"] == old["id"]
+    assert old["end"]["how"] == "exec"
+    counts(old, allocated=5, live=5, cleared=5)
+    counts(new, allocated=1, before_attach=0, live=1, cleared=1)
+
+
+def test_many_short_processes(tmp_path):
+    script = "".join("fork\nchip c 0\nalloc a c DRAM 2048 2048\nendfork\nwait-child\n" for _ in range(50))
+    report = last_report(script, tmp_path)
+    children = [p for p in report["processes"] if p["parent"]]
+    assert len(children) == 50
+    for child in children:
+        counts(child, allocated=1, cleared=1)
+
+
+def test_workload_survives_the_tracer(tmp_path, layout):
+    """Killing the tracer leaves the program running, unprobed."""
+    bufscope = run_standin("mesh m 2\nalloc a m DRAM 2048 2048\nbooks x\nwait x\nchurn 1000 m DRAM 2048 2048\n"
+                           "fork\nchurn 10 m DRAM 2048 2048\nendfork\nwait-child\nclose m\ndrop a\nbooks end\nwait end",
+                           tmp_path, layout)
+    bufscope.ready("x")
+    bufscope.popen.kill()
+    bufscope.go()
+    assert bufscope.ready("end")["buffers"] == []
+    bufscope.go()
+
+
+def test_interrupt_reaches_the_command_once(tmp_path):
+    """Ctrl-C: the terminal signals the whole foreground group; the summary is still written."""
+    bufscope = run_standin("mesh m 2\nalloc a m DRAM 2048 2048\nbooks x\nwait x", tmp_path, start_new_session=True)
+    books = bufscope.ready("x")
+    os.killpg(bufscope.pid, signal.SIGINT)
+    process = harness.only_process(bufscope.finish(128 + signal.SIGINT))
+    harness.assert_equals_books(process, books)
+    counts(process, live=1, cleared=1)
+
+
+# --- the demo: a model's run on eight devices ---
+
+W8 = {"DRAM": [(21, 19.43), (25, 59.83), (19, 24.79), (18, 8.77), (17, 8.16), (25, 67.30), (20, 158.31), (18, 8.78)],
+      "L1": [(28, 6.14), (27, 5.94), (27, 6.00), (27, 6.42), (28, 5.72), (27, 5.93), (27, 5.94), (27, 6.38)]}
+
+
+def assert_w8(process, state):
+    for device in process["devices"]:
+        for row in device["types"]:
+            number, megabytes = W8[row["type"]][device["device"]] if row["type"] in W8 else (0, 0.0)
+            assert row[f"{state}_buffers"] == number
+            assert f"{row[f'{state}_bytes'] / 2**20:.2f}" == f"{megabytes:.2f}"
+    assert process[state] == 381
+
+
+def demo(folder, *options):
+    bufscope = run([harness.DEMO, "--wait", *options], folder)
+    bufscope.observing(bufscope.ready("start")["pid"])
+    bufscope.go()
+    if "--kill" in options:
+        bufscope.ready("before-cleanup")
+        bufscope.go()
+    return bufscope
+
+
+def test_demo_killed(tmp_path):
+    process = harness.only_process(demo(tmp_path, "--kill").finish(137))
+    assert_w8(process, "live")
+    traces = [row for device in process["devices"] for row in device["types"] if row["type"] == "TRACE"]
+    assert [row["peak_bytes"] for row in traces] == [12503040] * 8
+
+
+def test_demo_in_text(tmp_path):
+    bufscope = TextRun([harness.DEMO, "--wait", "--kill"], tmp_path)
+    bufscope.observing(bufscope.ready("start")["pid"])
+    for stop in (None, "before-cleanup"):
+        if stop:
+            bufscope.ready(stop)
+        bufscope.go()
+    assert bufscope.wait() == 137
+    text = bufscope.stderr()
+    assert "Total tracked allocations: 381\n" in text
+    assert re.search(r"✓ Removed 381 buffers \(403\.84 MB\) from PID \d+", text)
+    for device in range(8):
+        lines = f"Device {device}:\n" + "".join(
+            f"  {kind}: {W8[kind][device][0]} buffers, {W8[kind][device][1]:.2f} MB total\n" for kind in ("DRAM", "L1"))
+        assert lines in text
+
+
+def test_four_steps(tmp_path):
+    """lifecycle.md: before cleanup, after close, after gc, after exit."""
+    bufscope = demo(tmp_path)
+    seen = []
+    for stop in ("before-cleanup", "after-close", "after-gc", "exit"):
+        bufscope.ready(stop)
+        process = harness.only_process(bufscope.snapshot())
+        if stop == "after-close":
+            assert_w8(process, "held")
+        seen.append((process["live"], process["held"]))
+        bufscope.go()
+    assert seen == [(381 + 8 + 8, 0), (0, 381), (0, 0), (0, 0)]
+    counts(harness.only_process(bufscope.finish()), live=0, held=0, cleared=0, held_at_close=381, held_released=381)

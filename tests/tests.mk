@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Test programs; included by the Makefile.
+
+# The stand-in runtime, in both object layouts. clang, because the real library is built with it and
+# its accessors are what the layout learner reads; no frame pointers and no interposition of inlines,
+# as in the released wheels.
+CLANGXX ?= clang++
+STANDIN_SRC := $(addprefix tests/standin/,buffer.cc graph_tracking.cc allocator.cc device.cc extract_locals.cc api.cc)
+STANDIN_CXXFLAGS := -std=c++17 -O2 -fPIC -fomit-frame-pointer -fvisibility-inlines-hidden -pthread -Wall -Wextra -Werror
+STANDIN_PLAIN := $(BUILD)/tests/standin/plain/libstandin_tt_metal.so
+STANDIN_PIMPL := $(BUILD)/tests/standin/pimpl/libstandin_tt_metal.so
+STANDIN_WORKLOAD := $(BUILD)/tests/standin/standin-workload
+
+$(BUILD)/tests/standin/plain/%.o: tests/standin/%.cc
+	@mkdir -p $(@D)
+	$(CLANGXX) $(STANDIN_CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/standin/pimpl/%.o: tests/standin/%.cc
+	@mkdir -p $(@D)
+	$(CLANGXX) $(STANDIN_CXXFLAGS) -DSTANDIN_PIMPL -MMD -MP -c -o $@ $<
+
+$(STANDIN_PLAIN): $(STANDIN_SRC:tests/standin/%.cc=$(BUILD)/tests/standin/plain/%.o)
+	$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
+
+$(STANDIN_PIMPL): $(STANDIN_SRC:tests/standin/%.cc=$(BUILD)/tests/standin/pimpl/%.o)
+	$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
+
+$(STANDIN_WORKLOAD): tests/standin/workload.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -pthread -MMD -MP -o $@ $< -ldl
+
+# The demo's workload: the newest layout, found beside it.
+$(BUILD)/demo-workload: tests/standin/demo.cc $(STANDIN_PIMPL)
+	@mkdir -p $(@D)
+	$(CLANGXX) -std=c++17 -O2 -g -Wall -Wextra -Werror -MMD -MP -o $@ $< $(STANDIN_PIMPL) -Wl,-rpath,'$$ORIGIN/tests/standin/pimpl'
+
+standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload
+
+.PHONY: standin
+
+# The test command of the README. Where it cannot install anything it says what is missing and goes on.
+check:
+	tests/deps.sh --if-root test
+	tests/run
+
+deps:
+	tests/deps.sh build
+
+deps-test:
+	tests/deps.sh test
+
+# What is missing is installed first, so the build must be a make of its own.
+demo:
+	@tests/deps.sh --if-root build
+	@$(MAKE) --no-print-directory all $(BUILD)/demo-workload
+	$(BUILD)/bufscope run -- $(BUILD)/demo-workload --kill || [ $$? -eq 137 ]
+
+# The same on the real runtime: Python 3.10 or 3.12, and some 600 MB from the package index.
+DEMO_TTNN_VERSION ?= 0.81.1
+demo-ttnn:
+	@tests/deps.sh --if-root test
+	@$(MAKE) --no-print-directory all
+	@tests/ttnn/setup.py install $(DEMO_TTNN_VERSION) >/dev/null
+	yes "" | $(BUILD)/bufscope run -- tests/ttnn/setup.py run $(DEMO_TTNN_VERSION) t3k suicide 12 || [ $$? -eq 137 ]
+
+.PHONY: check deps deps-test demo demo-ttnn

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* bufscope attach: watch processes that already run. */
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "cmd/session.h"
+#include "source/procfs.h"
+
+struct attach {
+	bool stop;
+};
+
+static bool done(void *context, struct session *session)
+{
+	const struct attach *attach = context;
+
+	return attach->stop || !session_process_count(session);
+}
+
+static void on_signal(void *context, struct session *session, const struct signalfd_siginfo *info)
+{
+	struct attach *attach = context;
+
+	(void)session;
+	if (info->ssi_signo != SIGCHLD)
+		attach->stop = true;
+}
+
+static const char *explain(int err)
+{
+	switch (err) {
+	case -ESRCH:
+		return "no such process";
+	case -EINVAL:
+		return "a kernel thread has no device buffers";
+	case -ENOSPC:
+		return "too many processes are followed";
+	default:
+		return strerror(-err);
+	}
+}
+
+/* The name a person knows a process by: of its program file, as its command line gives it. */
+static bool name_matches(pid_t pid, const char *pattern)
+{
+	struct strbuf command = STRBUF_INIT;
+	const char *name;
+	bool matches;
+
+	if (procfs_command(pid, &command) || !command.len) {
+		strbuf_fini(&command);
+		return false;
+	}
+	name = strrchr(command.data, '/');
+	matches = !fnmatch(pattern, name ? name + 1 : command.data, 0);
+	strbuf_fini(&command);
+	return matches;
+}
+
+/* Returns how many were found, or -errno. */
+static int follow_by_name(struct session *session, const char *pattern)
+{
+	struct dirent *entry;
+	int found = 0;
+	pid_t pid;
+	DIR *dir;
+
+	dir = opendir("/proc");
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		pid = atoi(entry->d_name);
+		if (pid <= 0 || pid == getpid() || !name_matches(pid, pattern))
+			continue;
+		if (!session_follow(session, pid, BIRTH_ATTACH, NULL, 0))
+			found++;
+	}
+	closedir(dir);
+	return found;
+}
+
+/* Named processes must all be there; a pattern must match one. */
+static int follow_all(struct session *session, const struct options *options)
+{
+	int err, found;
+
+	for (size_t i = 0; i < options->pid_count; i++) {
+		err = session_follow(session, options->pids[i], BIRTH_ATTACH, NULL, 0);
+		if (err) {
+			log_error("cannot attach to process %d: %s", options->pids[i], explain(err));
+			return err;
+		}
+	}
+	if (options->name) {
+		found = follow_by_name(session, options->name);
+		if (found <= 0) {
+			log_error("no process named \"%s\"", options->name);
+			return -ESRCH;
+		}
+	}
+	return 0;
+}
+
+int cmd_attach(int argc, char **argv)
+{
+	struct attach attach = {0};
+	struct session_callbacks callbacks = {.done = done, .signal = on_signal, .context = &attach};
+	struct session *session;
+	struct options options;
+	int status = CMD_EXIT_FAILED;
+
+	options_parse_attach(argc, argv, &options);
+	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
+	if (session_open(&options, NULL, &session))
+		return CMD_EXIT_FAILED;
+	if (follow_all(session, &options))
+		goto out;
+	if (session_library_seen(session))
+		log_info("attached; Ctrl-C ends and reports");
+	else
+		log_info("no supported device runtime is mapped yet: waiting for one; Ctrl-C ends");
+	session_run(session, &callbacks);
+	if (!session_finish(session))
+		status = CMD_EXIT_DONE;
+out:
+	session_close(session);
+	return status;
+}

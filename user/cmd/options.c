@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* argp tables and their parser. Strings point into argv. */
+#include "cmd/options.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/units.h"
+#include "cmd/cmd.h"
+
+enum {
+	KEY_FORMAT = 0x100,
+	KEY_EVENTS,
+	KEY_INTERVAL,
+	KEY_BUFFERS,
+	KEY_RING_SIZE,
+	KEY_NO_FOLLOW,
+	KEY_NO_WAIT,
+	KEY_RUN_AS,
+	KEY_ADOPT,
+	KEY_NAME,
+	KEY_NO_COLOR,
+};
+
+static const struct argp_option common_options[] = {
+	{"format", KEY_FORMAT, "text|json", 0, "Format of the report (default text)", 1},
+	{"output", 'o', "FILE", 0, "Write the report to FILE instead of stderr; \"-\" is stdout", 1},
+	{"events", KEY_EVENTS, "FILE", 0,
+	 "Write a line for each event while it happens: text, or JSON lines when FILE ends in .ndjson or with --format "
+	 "json; \"-\" is stdout",
+	 1},
+	{"interval", KEY_INTERVAL, "SECONDS", 0, "Repeat the table every SECONDS", 1},
+	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of the largest buffers in the text report (default 10)", 1},
+	{"quiet", 'q', NULL, 0, "Only the report", 2},
+	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
+	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
+	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Do not follow child processes", 2},
+	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
+	{0},
+};
+
+static void parse_format(struct options *options, const char *arg, struct argp_state *state)
+{
+	if (!strcmp(arg, "text"))
+		options->format = FORMAT_TEXT;
+	else if (!strcmp(arg, "json"))
+		options->format = FORMAT_JSON;
+	else
+		argp_error(state, "unknown format \"%s\": text or json", arg);
+}
+
+static void parse_buffers(struct options *options, const char *arg, struct argp_state *state)
+{
+	unsigned long value;
+	char *end;
+
+	if (!strcmp(arg, "all")) {
+		options->buffers = OPTIONS_ALL_BUFFERS;
+		return;
+	}
+	errno = 0;
+	value = strtoul(arg, &end, 10);
+	if (errno || *end || end == arg || *arg == '-' || value >= OPTIONS_ALL_BUFFERS)
+		argp_error(state, "--buffers takes a number or \"all\", not \"%s\"", arg);
+	options->buffers = (uint32_t)value;
+}
+
+static void parse_ring_size(struct options *options, const char *arg, struct argp_state *state)
+{
+	uint64_t bytes;
+
+	if (units_parse_size(arg, &bytes) || bytes & (bytes - 1) || bytes < (uint64_t)sysconf(_SC_PAGESIZE) ||
+	    bytes > 2ull << 30)
+		argp_error(state, "--ring-size takes a power of two from 4K to 2G, not \"%s\"", arg);
+	options->ring_bytes = bytes;
+}
+
+static pid_t parse_pid(const char *arg, struct argp_state *state)
+{
+	long value;
+	char *end;
+
+	errno = 0;
+	value = strtol(arg, &end, 10);
+	if (errno || *end || end == arg || value <= 0 || value > 1 << 22)
+		argp_error(state, "\"%s\" is no process id", arg);
+	return (pid_t)value;
+}
+
+static bool is_ndjson(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot && !strcmp(dot, ".ndjson");
+}
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case KEY_FORMAT:
+		parse_format(options, arg, state);
+		return 0;
+	case 'o':
+		options->output = arg;
+		return 0;
+	case KEY_EVENTS:
+		options->events = arg;
+		return 0;
+	case KEY_INTERVAL:
+		if (units_parse_duration(arg, &options->interval_ns) || !options->interval_ns)
+			argp_error(state, "--interval takes a time in seconds above 0, not \"%s\"", arg);
+		return 0;
+	case KEY_BUFFERS:
+		parse_buffers(options, arg, state);
+		return 0;
+	case KEY_RING_SIZE:
+		parse_ring_size(options, arg, state);
+		return 0;
+	case 'q':
+		options->quiet = true;
+		return 0;
+	case 'v':
+		options->verbose = true;
+		return 0;
+	case KEY_NO_FOLLOW:
+		options->follow = false;
+		return 0;
+	case KEY_NO_COLOR:
+		options->color = false;
+		return 0;
+	case ARGP_KEY_END:
+		options->events_json = options->events && (options->format == FORMAT_JSON || is_ndjson(options->events));
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp common_argp = {.options = common_options, .parser = parse_common};
+static const struct argp_child common_children[] = {{.argp = &common_argp}, {0}};
+
+static void set_defaults(struct options *options)
+{
+	memset(options, 0, sizeof(*options));
+	options->format = FORMAT_TEXT;
+	/* https://no-color.org: present and not empty */
+	options->color = !getenv("NO_COLOR") || !*getenv("NO_COLOR");
+	options->buffers = 10;
+	options->follow = true;
+	options->wait = true;
+}
+
+/* ---- run ---- */
+
+static const struct argp_option run_options[] = {
+	{"no-wait", KEY_NO_WAIT, NULL, 0, "End with the command, not with its last descendant", 2},
+	{"run-as", KEY_RUN_AS, "USER", 0, "Start the command as USER (when bufscope runs as root)", 2},
+	{"adopt", KEY_ADOPT, "PID", OPTION_HIDDEN, NULL, 0},
+	{0},
+};
+
+static error_t parse_run(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = options;
+		return 0;
+	case KEY_NO_WAIT:
+		options->wait = false;
+		return 0;
+	case KEY_RUN_AS:
+		options->run_as = arg;
+		return 0;
+	case KEY_ADOPT:
+		options->adopt = parse_pid(arg, state);
+		return 0;
+	case ARGP_KEY_ARGS:
+		options->command = state->argv + state->next;
+		options->command_count = (size_t)(state->argc - state->next);
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "no command given");
+		return 0;
+	case ARGP_KEY_END:
+		if (options->format == FORMAT_JSON && (!options->output || !strcmp(options->output, "-")))
+			argp_error(state, "--format json needs -o FILE: stdout and stderr belong to the command");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+void options_parse_run(int argc, char **argv, struct options *out)
+{
+	static const struct argp argp = {
+		.options = run_options,
+		.parser = parse_run,
+		.args_doc = "COMMAND [ARG...]",
+		.doc = "Runs COMMAND and reports which device buffers it and its descendants hold.\v"
+		       "The report goes to stderr, so that stdout stays the command's own. SIGUSR1 writes a snapshot of the "
+		       "moment (FILE.1, FILE.2, ...). MB is 2^20 bytes.\n\n"
+		       "The exit status is the command's own: 128+N after signal N, 126 if it cannot be executed, 127 if it "
+		       "is not found; 125 if bufscope failed before the command was started.\n\n"
+		       "Run as a plain user, only the tracing part is raised, through sudo; the command runs as that user, "
+		       "in that environment.",
+		.children = common_children,
+	};
+
+	set_defaults(out);
+	argv[0] = (char *)"bufscope run";
+	argp_err_exit_status = CMD_EXIT_NOT_STARTED;
+	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, out);
+}
+
+/* ---- attach ---- */
+
+static const struct argp_option attach_options[] = {
+	{"pid", 'p', "PID", 0, "Attach to this process; can be given several times", 0},
+	{"name", KEY_NAME, "PATTERN", 0, "Attach to all processes whose name matches PATTERN (* and ? as in a shell)", 0},
+	{0},
+};
+
+static error_t parse_attach(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = options;
+		return 0;
+	case 'p':
+		if (options->pid_count == OPTIONS_MAX_PIDS)
+			argp_error(state, "more than %d processes", OPTIONS_MAX_PIDS);
+		options->pids[options->pid_count++] = parse_pid(arg, state);
+		return 0;
+	case KEY_NAME:
+		options->name = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument \"%s\"", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->pid_count && !options->name)
+			argp_error(state, "which process? -p PID or --name PATTERN");
+		if (options->format == FORMAT_JSON && !options->output)
+			argp_error(state, "--format json needs -o FILE, or -o - for stdout");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+void options_parse_attach(int argc, char **argv, struct options *out)
+{
+	static const struct argp argp = {
+		.options = attach_options,
+		.parser = parse_attach,
+		.doc = "Watches processes that already run, until they end or Ctrl-C, and reports which device buffers they "
+		       "hold.\v"
+		       "The processes go on untouched. A process without a supported library is watched for one to be mapped. "
+		       "SIGUSR1 writes a snapshot of the moment (FILE.1, FILE.2, ...). MB is 2^20 bytes.",
+		.children = common_children,
+	};
+
+	set_defaults(out);
+	argv[0] = (char *)"bufscope attach";
+	argp_err_exit_status = CMD_EXIT_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, out);
+}

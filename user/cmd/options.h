@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The options that `run` and `attach` share, parsed into a structure of the caller's. */
+#ifndef BUFSCOPE_CMD_OPTIONS_H
+#define BUFSCOPE_CMD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum options_format {
+	FORMAT_TEXT = 1,
+	FORMAT_JSON = 2,
+};
+
+#define OPTIONS_MAX_PIDS 256
+#define OPTIONS_ALL_BUFFERS UINT32_MAX
+
+struct options {
+	enum options_format format;
+	const char *output;		/* NULL: stderr; "-": stdout */
+	const char *events;		/* NULL: none; "-": stdout */
+	bool events_json;
+	uint64_t interval_ns;		/* 0: no repeated table */
+	uint32_t buffers;		/* rows of the largest buffers */
+	size_t ring_bytes;
+	bool quiet;
+	bool verbose;
+	bool color;			/* allowed; still only on a terminal */
+	bool follow;
+
+	/* run */
+	bool wait;
+	const char *run_as;
+	char **command;
+	size_t command_count;
+	pid_t adopt;			/* internal: trace this waiting child of the caller, on its behalf */
+
+	/* attach */
+	pid_t pids[OPTIONS_MAX_PIDS];
+	size_t pid_count;
+	const char *name;
+};
+
+/*
+ * Parse the arguments after "bufscope". argv[0] is the subcommand. --help and --version print and
+ * exit with 0, a usage error exits with 2 (attach) or 125 (run: the command was not started).
+ */
+void options_parse_run(int argc, char **argv, struct options *out);
+void options_parse_attach(int argc, char **argv, struct options *out);
+
+#endif

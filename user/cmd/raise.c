@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The user's side of a raised run, and the messages of both sides. Holds no privilege itself. */
+#include "cmd/raise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "cmd/cmd.h"
+#include "cmd/launch.h"
+#include "cmd/options.h"
+
+/* include/uapi/linux/capability.h */
+#define CAPABILITY_SYS_ADMIN 21
+#define CAPABILITY_PERFMON   38
+#define CAPABILITY_BPF	     39
+
+bool raise_needed(void)
+{
+	unsigned long long effective = 0;
+	char line[256];
+	FILE *file;
+
+	if (geteuid() == 0)
+		return false;
+	file = fopen("/proc/self/status", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	if (effective & 1ull << CAPABILITY_SYS_ADMIN)
+		return false;
+	return !(effective & 1ull << CAPABILITY_BPF) || !(effective & 1ull << CAPABILITY_PERFMON);
+}
+
+int raise_send(int socket, enum raise_message message, const int *fds, int count)
+{
+	char byte = (char)message, control[CMSG_SPACE(RAISE_MAX_FDS * sizeof(int))] = {0};
+	struct iovec data = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr header = {.msg_iov = &data, .msg_iovlen = 1};
+	struct cmsghdr *cmsg;
+
+	if (count) {
+		header.msg_control = control;
+		header.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+		cmsg = CMSG_FIRSTHDR(&header);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, (size_t)count * sizeof(int));
+	}
+	return sendmsg(socket, &header, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+int raise_receive(int socket, enum raise_message *message, int fds[RAISE_MAX_FDS])
+{
+	char byte = 0, control[CMSG_SPACE(RAISE_MAX_FDS * sizeof(int))];
+	struct iovec data = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr header = {
+		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	for (int i = 0; i < RAISE_MAX_FDS; i++)
+		fds[i] = -1;
+	while ((n = recvmsg(socket, &header, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
+	if (n <= 0)
+		return n ? -errno : -EPIPE;
+	*message = (enum raise_message)byte;
+	cmsg = CMSG_FIRSTHDR(&header);
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
+	return 0;
+}
+
+struct raised {
+	const struct options *options;
+	struct launch launch;
+	pid_t sudo;
+	int socket, signal_fd;
+	bool ready, tracer_gone, ended;
+	int status;
+	unsigned int snapshots, terminations;
+};
+
+static int open_output(const char *path)
+{
+	int fd;
+
+	if (!path)
+		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (!strcmp(path, "-"))
+		return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		log_error("cannot write \"%s\": %s", path, strerror(errno));
+	return fd;
+}
+
+/* The tracer's command line: the same options, without the files. The descriptors come by the socket. */
+static void exec_tracer(const struct options *options, pid_t pid)
+{
+	char exe[PATH_MAX], adopt[32], buffers[32], interval[48], ring[32];
+	size_t n = 0, total = options->command_count + 24;
+	const char **all = calloc(total, sizeof(*all));
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (!all || len < 0)
+		_exit(CMD_EXIT_NOT_STARTED);
+	exe[len] = 0;
+	snprintf(adopt, sizeof(adopt), "--adopt=%d", pid);
+	snprintf(buffers, sizeof(buffers), "--buffers=%u", options->buffers);
+	snprintf(interval, sizeof(interval), "--interval=%llums", (unsigned long long)options->interval_ns / 1000000);
+	snprintf(ring, sizeof(ring), "--ring-size=%zu", options->ring_bytes);
+	all[n++] = "sudo";
+	all[n++] = "--";
+	all[n++] = exe;
+	all[n++] = "run";
+	all[n++] = adopt;
+	all[n++] = options->format == FORMAT_JSON ? "--format=json" : "--format=text";
+	/* Only its name counts now: it decides the format of events, and whether there are any. */
+	if (options->output)
+		all[n++] = "--output=adopted";
+	if (options->events)
+		all[n++] = options->events_json ? "--events=adopted.ndjson" : "--events=adopted";
+	all[n++] = options->buffers == OPTIONS_ALL_BUFFERS ? "--buffers=all" : buffers;
+	if (options->interval_ns)
+		all[n++] = interval;
+	if (options->ring_bytes)
+		all[n++] = ring;
+	if (options->quiet)
+		all[n++] = "--quiet";
+	if (options->verbose)
+		all[n++] = "--verbose";
+	if (!options->follow)
+		all[n++] = "--no-follow";
+	if (!options->wait)
+		all[n++] = "--no-wait";
+	if (getenv("NO_COLOR") && *getenv("NO_COLOR"))
+		all[n++] = "--no-color";
+	all[n++] = "--";
+	for (size_t i = 0; i < options->command_count; i++)
+		all[n++] = options->command[i];
+	execvp("sudo", (char *const *)all);
+	log_error("tracing needs root, and sudo cannot be run: %s", strerror(errno));
+	_exit(CMD_EXIT_NOT_STARTED);
+}
+
+static int start_tracer(struct raised *raised)
+{
+	int sockets[2], fds[RAISE_MAX_FDS] = {-1, -1}, count = 1, err;
+	sigset_t none;
+
+	fds[0] = open_output(raised->options->output);
+	if (fds[0] < 0)
+		return -errno;
+	if (raised->options->events) {
+		fds[1] = open_output(raised->options->events);
+		if (fds[1] < 0) {
+			err = -errno;
+			goto out;
+		}
+		count = 2;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets)) {
+		err = -errno;
+		goto out;
+	}
+	raised->sudo = fork();
+	if (raised->sudo == 0) {
+		sigemptyset(&none);
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		dup2(sockets[1], STDIN_FILENO);
+		exec_tracer(raised->options, raised->launch.pid);
+	}
+	close(sockets[1]);
+	raised->socket = sockets[0];
+	err = raised->sudo < 0 ? -errno : raise_send(raised->socket, RAISE_OUTPUTS, fds, count);
+out:
+	for (int i = 0; i < RAISE_MAX_FDS; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	return err;
+}
+
+static void snapshot(struct raised *raised)
+{
+	struct strbuf path = STRBUF_INIT;
+	int fd = -1;
+
+	/* Numbered files lie beside the report's, and are the user's; on a terminal there is no file. */
+	if (raised->options->output && strcmp(raised->options->output, "-")) {
+		strbuf_addf(&path, "%s.%u", raised->options->output, ++raised->snapshots);
+		fd = open_output(strbuf_str(&path));
+	}
+	if (fd >= 0 || !raised->options->output || !strcmp(raised->options->output, "-"))
+		raise_send(raised->socket, RAISE_SNAPSHOT, &fd, fd >= 0);
+	if (fd >= 0)
+		close(fd);
+	strbuf_fini(&path);
+}
+
+static void reap(struct raised *raised)
+{
+	int status;
+
+	if (!raised->ended && waitpid(raised->launch.pid, &status, WNOHANG) == raised->launch.pid) {
+		raised->ended = true;
+		raised->status = status;
+	}
+}
+
+static void on_signals(struct raised *raised)
+{
+	struct signalfd_siginfo info;
+
+	while (read(raised->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGUSR1)
+			snapshot(raised);
+		else if (info.ssi_signo == SIGCHLD)
+			reap(raised);
+		else if (info.ssi_code <= 0 && raised->ready && !raised->ended)
+			kill(raised->launch.pid, (int)info.ssi_signo);
+	}
+}
+
+/* The tracer says that it is ready, or goes. */
+static void on_message(struct raised *raised)
+{
+	int fds[RAISE_MAX_FDS], err;
+	enum raise_message message;
+
+	if (raise_receive(raised->socket, &message, fds)) {
+		raised->tracer_gone = true;
+		return;
+	}
+	if (message != RAISE_READY || raised->ready)
+		return;
+	raised->ready = true;
+	err = launch_go(&raised->launch);
+	if (err)
+		launch_explain(raised->options->command[0], err);
+}
+
+static void loop(struct raised *raised)
+{
+	struct pollfd fds[2] = {{.fd = raised->socket, .events = POLLIN}, {.fd = raised->signal_fd, .events = POLLIN}};
+
+	/* The report is complete when the tracer has gone; the status is there when the command has. */
+	while (!raised->tracer_gone || (raised->ready && !raised->ended)) {
+		fds[0].fd = raised->tracer_gone ? -1 : raised->socket;
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			return;
+		if (fds[1].revents)
+			on_signals(raised);
+		if (fds[0].revents && raised->socket >= 0)
+			on_message(raised);
+		reap(raised);
+	}
+}
+
+static void block_signals(struct raised *raised)
+{
+	const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	raised->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int raise_run(const struct options *options)
+{
+	struct raised raised = {.options = options, .socket = -1};
+	int status = CMD_EXIT_NOT_STARTED;
+
+	if (options->run_as) {
+		log_error("--run-as is for root");
+		return CMD_EXIT_NOT_STARTED;
+	}
+	if (launch_start(options->command, NULL, &raised.launch))
+		return CMD_EXIT_NOT_STARTED;
+	block_signals(&raised);
+	if (raised.signal_fd < 0 || start_tracer(&raised)) {
+		launch_cancel(&raised.launch);
+		goto out;
+	}
+	loop(&raised);
+	if (!raised.ready)
+		launch_cancel(&raised.launch);
+	else if (raised.ended)
+		status = WIFSIGNALED(raised.status) ? 128 + WTERMSIG(raised.status) : WEXITSTATUS(raised.status);
+	waitpid(raised.sudo, NULL, 0);
+out:
+	if (raised.socket >= 0)
+		close(raised.socket);
+	if (raised.signal_fd >= 0)
+		close(raised.signal_fd);
+	return status;
+}

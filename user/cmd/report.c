@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Descriptors, numbering and buffering of a session's outputs. Owns the descriptors it opened. */
+#include "cmd/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <langinfo.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "cmd/options.h"
+#include "view/event_view.h"
+#include "view/json_view.h"
+#include "view/text_view.h"
+
+#define MAX_PENDING (256u << 20)	/* bytes of event lines that wait for a slow reader */
+
+struct report {
+	const struct options *options;
+	int fd;				/* the report's */
+	int events_fd;			/* -1: none */
+	unsigned int snapshots;
+	struct event_view stream;	/* every event, to events_fd */
+	struct event_view screen;	/* what a person wants to see while it happens, to stderr */
+	struct strbuf pending;		/* event lines not yet written */
+	size_t written;			/* of pending */
+	uint64_t dropped;		/* events for which there was no more room */
+	bool failed;			/* said once */
+};
+
+/* ---- how it looks ---- */
+
+static struct style style_of(const struct options *options, int fd)
+{
+	struct style style = {.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
+	struct winsize size;
+
+	if (!isatty(fd))
+		return style;
+	style.colour = options->color;
+	if (!ioctl(fd, TIOCGWINSZ, &size))
+		style.width = size.ws_col;
+	return style;
+}
+
+/* ---- opening ---- */
+
+static int open_output(const char *path, int *fd)
+{
+	int err = 0;
+
+	/* A copy of the standard ones, so that closing is the same for all. */
+	if (!path)
+		*fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	else if (!strcmp(path, "-"))
+		*fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	else
+		*fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (*fd < 0) {
+		err = -errno;
+		log_error("cannot write \"%s\": %s", path ? path : "stderr", strerror(-err));
+	}
+	return err;
+}
+
+int report_open_fds(const struct options *options, int report_fd, int events_fd, struct report **out)
+{
+	struct report *report = calloc(1, sizeof(*report));
+
+	if (!report) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
+	report->options = options;
+	report->fd = report_fd;
+	report->events_fd = events_fd;
+	report->stream.json = options->events_json;
+	report->stream.style = style_of(options, events_fd);
+	report->screen.style = style_of(options, STDERR_FILENO);
+	*out = report;
+	return 0;
+}
+
+int report_open(const struct options *options, struct report **out)
+{
+	int fd, events_fd = -1, err;
+
+	err = open_output(options->output, &fd);
+	if (err)
+		return err;
+	if (options->events)
+		err = open_output(options->events, &events_fd);
+	if (!err)
+		err = report_open_fds(options, fd, events_fd, out);
+	if (err) {
+		close(fd);
+		if (events_fd >= 0)
+			close(events_fd);
+	}
+	return err;
+}
+
+void report_close(struct report *report)
+{
+	if (!report)
+		return;
+	event_view_fini(&report->stream);
+	event_view_fini(&report->screen);
+	strbuf_fini(&report->pending);
+	close(report->fd);
+	if (report->events_fd >= 0)
+		close(report->events_fd);
+	free(report);
+}
+
+/* ---- writing ---- */
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	ssize_t n;
+
+	while (len) {
+		n = write(fd, data, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
+			continue;
+		}
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static int write_json(int fd, const struct snapshot *snapshot)
+{
+	struct json_view view = {.version = BUFSCOPE_VERSION};
+	struct utsname name;
+	FILE *file;
+	int copy, err;
+
+	if (!uname(&name)) {
+		view.hostname = name.nodename;
+		view.kernel = name.release;
+		view.machine = name.machine;
+	}
+	view.boottime_ns = clock_ns(CLOCK_BOOTTIME);
+	view.realtime_ns = clock_ns(CLOCK_REALTIME);
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	file = copy >= 0 ? fdopen(copy, "w") : NULL;
+	if (!file) {
+		if (copy >= 0)
+			close(copy);
+		return -ENOMEM;
+	}
+	err = json_view_summary(file, &view, snapshot);
+	if (fclose(file) && !err)
+		err = -errno;
+	return err;
+}
+
+static int write_text(const struct report *report, int fd, const struct snapshot *snapshot)
+{
+	struct text_view view = {
+		.style = style_of(report->options, fd),
+		.max_buffers = report->options->buffers == OPTIONS_ALL_BUFFERS ? TEXT_VIEW_ALL_BUFFERS :
+										  report->options->buffers,
+	};
+	struct strbuf text = STRBUF_INIT;
+	int err;
+
+	err = text_view_summary(&text, &view, snapshot);
+	if (!err)
+		err = write_all(fd, strbuf_str(&text), text.len);
+	strbuf_fini(&text);
+	return err;
+}
+
+static int write_snapshot(struct report *report, int fd, const struct snapshot *snapshot, const char *what)
+{
+	int err;
+
+	err = report->options->format == FORMAT_JSON ? write_json(fd, snapshot) : write_text(report, fd, snapshot);
+	if (err)
+		log_error("cannot write the %s: %s", what, strerror(-err));
+	return err;
+}
+
+int report_snapshot(struct report *report, const struct snapshot *snapshot, int fd)
+{
+	const char *output = report->options->output;
+	char path[PATH_MAX];
+	int own = -1, err;
+
+	if (fd < 0 && output && strcmp(output, "-")) {
+		snprintf(path, sizeof(path), "%s.%u", output, ++report->snapshots);
+		err = open_output(path, &own);
+		if (err)
+			return err;
+		fd = own;
+	}
+	err = write_snapshot(report, fd >= 0 ? fd : report->fd, snapshot, "snapshot");
+	if (own >= 0)
+		close(own);
+	return err;
+}
+
+void report_interval(struct report *report, const struct snapshot *snapshot)
+{
+	write_snapshot(report, report->fd, snapshot, "table");
+}
+
+/* ---- events ---- */
+
+/* Writes what the reader takes without making us wait; with @all, everything. */
+static void write_pending(struct report *report, bool all)
+{
+	struct pollfd ready = {.fd = report->events_fd, .events = POLLOUT};
+	size_t left, chunk;
+	int err = 0;
+
+	while (!err && report->written < report->pending.len) {
+		if (!all && (poll(&ready, 1, 0) <= 0 || !(ready.revents & (POLLOUT | POLLERR | POLLHUP))))
+			return;
+		left = report->pending.len - report->written;
+		/* A pipe that is ready takes at least this much at once. */
+		chunk = left < PIPE_BUF ? left : PIPE_BUF;
+		err = write_all(report->events_fd, report->pending.data + report->written, chunk);
+		report->written += chunk;
+	}
+	strbuf_reset(&report->pending);
+	report->written = 0;
+	if (err && !report->failed) {
+		report->failed = true;
+		log_warning("cannot write the events, no more will be written: %s", strerror(-err));
+	}
+}
+
+static bool wanted_on_screen(enum notice_kind kind)
+{
+	return kind == NOTICE_UNMATCHED_FREE || kind == NOTICE_CLEAR || kind == NOTICE_LOST;
+}
+
+void report_notice(struct report *report, const struct notice *notice)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	if (!report->options->quiet && wanted_on_screen(notice->kind)) {
+		if (!event_view_notice(&text, &report->screen, notice))
+			write_all(STDERR_FILENO, strbuf_str(&text), text.len);
+		strbuf_fini(&text);
+	}
+	if (report->events_fd < 0 || report->failed)
+		return;
+	if (report->pending.len - report->written > MAX_PENDING) {
+		report->dropped++;
+		return;
+	}
+	if (event_view_notice(&report->pending, &report->stream, notice))
+		report->dropped++;
+}
+
+void report_flush(struct report *report)
+{
+	if (report->events_fd >= 0 && report->pending.len)
+		write_pending(report, false);
+}
+
+int report_final(struct report *report, const struct snapshot *snapshot)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	if (!report->options->quiet && !event_view_finish(&text, &report->screen))
+		write_all(STDERR_FILENO, strbuf_str(&text), text.len);
+	strbuf_fini(&text);
+	if (report->events_fd >= 0) {
+		event_view_finish(&report->pending, &report->stream);
+		if (report->pending.len)
+			write_pending(report, true);
+		if (report->dropped)
+			log_warning("%llu event lines were dropped: their reader was too slow",
+				    (unsigned long long)report->dropped);
+	}
+	return write_snapshot(report, report->fd, snapshot, "report");
+}

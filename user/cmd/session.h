@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One tracing session of `run` or `attach`: source, model and outputs, and the loop that moves events
+ * from the first to the last. The only place where the three meet.
+ */
+#ifndef BUFSCOPE_CMD_SESSION_H
+#define BUFSCOPE_CMD_SESSION_H
+
+#include <stdbool.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
+
+#include "event.h"
+
+struct options;
+struct session;
+
+/*
+ * Opens the outputs and the tracer. Signals that a session handles are blocked from here on, so that a
+ * signal meant for it never ends it half way; a command is forked before or with its own mask.
+ * @fds: descriptors of the report and the event stream (-1: none) instead of the options' files; or NULL.
+ * 0 or -errno, logged.
+ */
+int session_open(const struct options *options, const int *fds, struct session **out);
+
+/* As tracer_follow(). Failures are not logged. */
+int session_follow(struct session *session, pid_t pid, enum birth_how how, const char *command, size_t command_len);
+
+/* As tracer_prepare(). */
+void session_prepare(struct session *session, const char *path);
+
+struct session_callbacks {
+	/* Called after each round; true ends session_run(). */
+	bool (*done)(void *context, struct session *session);
+	/* A signal other than SIGUSR1 arrived. */
+	void (*signal)(void *context, struct session *session, const struct signalfd_siginfo *info);
+	/* A descriptor of the caller's (session_watch()) is readable. */
+	void (*readable)(void *context, struct session *session);
+	void *context;
+};
+
+void session_watch(struct session *session, int fd);
+void session_run(struct session *session, const struct session_callbacks *callbacks);
+
+size_t session_process_count(const struct session *session);
+bool session_follows(const struct session *session, pid_t pid);
+bool session_library_seen(const struct session *session);
+
+/* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
+int session_snapshot(struct session *session, int fd);
+
+/* Takes in what is left and writes the report. 0 or -errno (an output failed), logged. */
+int session_finish(struct session *session);
+
+/* Detaches. Never makes a user wait. */
+void session_close(struct session *session);
+
+#endif

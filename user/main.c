@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Finds the subcommand. Everything else is in cmd/. */
+#include <argp.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+
+const char *argp_program_version = "bufscope " BUFSCOPE_VERSION;
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *synopsis;
+	const char *summary;
+} commands[] = {
+	{"run", cmd_run, "run [options] -- COMMAND [ARG...]", "start a command and watch it"},
+	{"attach", cmd_attach, "attach [options] -p PID | --name PATTERN", "watch processes that already run"},
+	{"check", cmd_check, "check [-p PID | FILE]", "what can be watched: this machine, a process, a library file"},
+};
+
+static void usage(FILE *out)
+{
+	fprintf(out, "bufscope shows the buffers that programs hold on accelerator devices, from outside.\n\nUsage:\n");
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		fprintf(out, "  bufscope %-42s %s\n", commands[i].synopsis, commands[i].summary);
+	fprintf(out, "  bufscope %-42s\n  bufscope %-42s\n\n\"bufscope COMMAND --help\" tells the options of each.\n",
+		"--help", "--version");
+}
+
+int main(int argc, char **argv)
+{
+	setlocale(LC_CTYPE, "");
+	if (argc < 2) {
+		usage(stderr);
+		return CMD_EXIT_USAGE;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(stdout);
+		return CMD_EXIT_DONE;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("%s\n", argp_program_version);
+		return CMD_EXIT_DONE;
+	}
+	fprintf(stderr, "bufscope: unknown command \"%s\" (see bufscope --help)\n", argv[1]);
+	return CMD_EXIT_USAGE;
+}

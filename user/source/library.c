@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One entry a file. Owns entries, their descriptors and attachments. */
+#include "source/library.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "elf/elf_file.h"
+#include "source/procfs.h"
+
+/* Which file: a deleted file's inode number is reused, hence the times. */
+struct identity {
+	dev_t device;
+	ino_t inode;
+	off_t size;
+	struct timespec changed;
+};
+
+struct entry {
+	struct identity identity;
+	struct library *library;	/* NULL: no runtime's library */
+};
+
+struct libraries {
+	struct entry *entries;
+	size_t count, capacity;
+	struct library *by_index[WIRE_MAX_LIBRARIES];
+	uint32_t index_count;
+};
+
+struct libraries *libraries_new(void)
+{
+	return calloc(1, sizeof(struct libraries));
+}
+
+static void library_free(struct library *library)
+{
+	if (!library)
+		return;
+	live_attachment_close(&library->destroy);
+	live_attachment_close(&library->attachment);
+	if (library->fd >= 0)
+		close(library->fd);
+	free(library->path);
+	free(library);
+}
+
+void libraries_free(struct libraries *libraries)
+{
+	if (!libraries)
+		return;
+	for (size_t i = 0; i < libraries->count; i++)
+		library_free(libraries->entries[i].library);
+	free(libraries->entries);
+	free(libraries);
+}
+
+struct library *libraries_get(const struct libraries *libraries, uint32_t index)
+{
+	return index < libraries->index_count ? libraries->by_index[index] : NULL;
+}
+
+static bool same_identity(const struct identity *a, const struct identity *b)
+{
+	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+	       a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+/* Says once, in full, why a copy of the runtime is not observed. */
+static void report_unsupported(const struct library *library, pid_t pid, const struct strbuf *report)
+{
+	struct strbuf path = STRBUF_INIT;
+
+	escape_terminal(&path, library->path, strlen(library->path));
+	if (pid)
+		strbuf_addf(&path, " in process %d", pid);
+	log_warning("%s is not supported, its buffers are not seen (\"bufscope check\" on it tells why)",
+		    strbuf_str(&path));
+	log_debug("%s", strbuf_str(report));
+	strbuf_fini(&path);
+}
+
+static int plan_library(struct libraries *libraries, struct library *library, struct elf_file *file,
+			const struct runtime *runtime, pid_t pid)
+{
+	struct strbuf report = STRBUF_INIT;
+	int err;
+
+	snprintf(library->build_id, sizeof(library->build_id), "%s", elf_file_build_id(file));
+	err = runtime->plan(file, &library->plan, &report);
+	if (!err && libraries->index_count >= WIRE_MAX_LIBRARIES) {
+		strbuf_addf(&report, "no: more than %d different libraries in one run\n", WIRE_MAX_LIBRARIES);
+		err = -ENOSPC;
+	}
+	if (!err) {
+		library->exec_offset = library->plan.probes[0].place.file_offset;
+		library->exec_vaddr = library->plan.probes[0].place.vaddr;
+		library->index = libraries->index_count;
+		library->state = LIBRARY_PLANNED;
+		libraries->by_index[libraries->index_count++] = library;
+	} else if (err != -ENOMEM) {
+		library->state = LIBRARY_UNSUPPORTED;
+		report_unsupported(library, pid, &report);
+		err = 0;
+	}
+	strbuf_fini(&report);
+	return err;
+}
+
+/* Looks into the file. *out stays NULL when it is no runtime's library. */
+static int examine(struct libraries *libraries, int fd, pid_t pid, const char *path, struct library **out)
+{
+	struct library *library = NULL;
+	struct elf_file *file;
+	int err;
+
+	/* What is mapped executable need not be an ELF file of ours: then it is simply none. */
+	err = elf_file_open(fd, path, &file);
+	if (err)
+		return err == -ENOMEM ? err : 0;
+	for (size_t i = 0; runtime_all[i] && !library; i++) {
+		if (!runtime_all[i]->recognise(file))
+			continue;
+		library = calloc(1, sizeof(*library));
+		if (library)
+			library->path = strdup(path);
+		if (!library || !library->path) {
+			err = -ENOMEM;
+			break;
+		}
+		library->fd = -1;
+		err = plan_library(libraries, library, file, runtime_all[i], pid);
+	}
+	elf_file_close(file);
+	if (err) {
+		library_free(library);
+		library = NULL;
+	}
+	*out = library;
+	return err;
+}
+
+static int add_entry(struct libraries *libraries, const struct identity *identity, struct library *library)
+{
+	struct entry *grown;
+
+	if (libraries->count == libraries->capacity) {
+		size_t capacity = libraries->capacity ? 2 * libraries->capacity : 64;
+
+		grown = realloc(libraries->entries, capacity * sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		libraries->entries = grown;
+		libraries->capacity = capacity;
+	}
+	libraries->entries[libraries->count].identity = *identity;
+	libraries->entries[libraries->count++].library = library;
+	return 0;
+}
+
+/* Takes over @fd if it is a runtime's library. @pid: for messages; 0: none. */
+static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const char *path, struct library **out)
+{
+	struct library *library = NULL;
+	struct identity identity;
+	struct stat st;
+	int err;
+
+	*out = NULL;
+	if (fstat(fd, &st)) {
+		err = -errno;
+		goto out;
+	}
+	identity = (struct identity){st.st_dev, st.st_ino, st.st_size, st.st_ctim};
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (same_identity(&libraries->entries[i].identity, &identity)) {
+			*out = libraries->entries[i].library;
+			err = 0;
+			goto out;
+		}
+	}
+	err = S_ISREG(st.st_mode) ? examine(libraries, fd, pid, path, &library) : 0;
+	if (err)
+		goto out;
+	err = add_entry(libraries, &identity, library);
+	if (err) {
+		if (library && library->state == LIBRARY_PLANNED)
+			libraries->index_count--;
+		library_free(library);
+		goto out;
+	}
+	if (library) {
+		library->fd = fd;
+		fd = -1;
+	}
+	*out = library;
+out:
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping, struct library **out)
+{
+	int fd = procfs_open_mapping(pid, mapping);
+
+	*out = NULL;
+	return fd < 0 ? -ESRCH : libraries_of_fd(libraries, fd, pid, mapping->path, out);
+}
+
+int libraries_of_file(struct libraries *libraries, const char *path, struct library **out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+	*out = NULL;
+	return fd < 0 ? -errno : libraries_of_fd(libraries, fd, 0, path, out);
+}
+
+uint64_t library_base(const struct library *library, const struct procfs_mapping *mapping)
+{
+	return mapping->start - mapping->offset + library->exec_offset - library->exec_vaddr;
+}
+
+bool library_code_intact(const struct library *library, pid_t pid, uint64_t base, bool *breakpoint)
+{
+	uint8_t in_file[8], in_memory[8];
+
+	*breakpoint = false;
+	for (size_t i = 0; i < library->plan.probe_count; i++) {
+		const struct place *place = &library->plan.probes[i].place;
+
+		if (pread(library->fd, in_file, sizeof(in_file), (off_t)place->file_offset) != sizeof(in_file))
+			return false;
+		/* Code that cannot be read now is not evidence of anything: the process may be ending. */
+		if (procfs_read_memory(pid, base + place->vaddr, in_memory, sizeof(in_memory)))
+			continue;
+		if (in_memory[0] == 0xcc) {
+			if (i == 0)
+				*breakpoint = true;
+			in_memory[0] = in_file[0];
+		}
+		if (in_memory[0] != in_file[0])
+			return false;
+	}
+	return true;
+}
+
+static const struct identity *identity_of(const struct libraries *libraries, const struct library *library)
+{
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (libraries->entries[i].library == library)
+			return &libraries->entries[i].identity;
+	}
+	return NULL;
+}
+
+struct library *libraries_twin(const struct libraries *libraries, const struct library *library)
+{
+	const struct identity *mine = identity_of(libraries, library);
+
+	for (size_t i = 0; mine && i < libraries->count; i++) {
+		const struct identity *other = &libraries->entries[i].identity;
+		struct library *candidate = libraries->entries[i].library;
+
+		if (candidate && candidate != library && candidate->state == LIBRARY_ATTACHED &&
+		    other->inode == mine->inode && other->size == mine->size && other->device != mine->device &&
+		    library->build_id[0] && !strcmp(candidate->build_id, library->build_id))
+			return candidate;
+	}
+	return NULL;
+}

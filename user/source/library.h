@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The files that followed processes map: which of them are a device runtime's library, the plan for
+ * each, and what is attached to it. A file is looked at once, however many processes map it.
+ */
+#ifndef BUFSCOPE_SOURCE_LIBRARY_H
+#define BUFSCOPE_SOURCE_LIBRARY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "runtime/runtime.h"
+#include "source/live.h"
+
+enum library_state {
+	LIBRARY_OTHER = 1,		/* no runtime's library */
+	LIBRARY_PLANNED = 2,		/* to be attached */
+	LIBRARY_ATTACHED = 3,
+	LIBRARY_UNSUPPORTED = 4,	/* a runtime's library that is not observed; it was said why */
+};
+
+struct library {
+	enum library_state state;
+	uint32_t index;			/* in cookies and wire records; valid from PLANNED on */
+	int fd;				/* keeps the inode from being reused; -1 for OTHER */
+	char *path;			/* as the first process shows it */
+	char build_id[65];
+	struct library_plan plan;
+	uint64_t exec_vaddr, exec_offset;	/* one place of the file's executable segment, for load bases */
+	struct live_attachment attachment;
+	uint64_t attached_ns;
+	struct live_attachment destroy;
+	bool destroy_armed;
+};
+
+struct libraries;
+
+struct libraries *libraries_new(void);
+/* Closes everything; attachments too. */
+void libraries_free(struct libraries *libraries);
+
+struct procfs_mapping;
+
+/*
+ * The library behind a mapping of @pid, looked at now if it is new. *out is NULL for files that are no
+ * runtime's. 0, -ESRCH (the mapping is gone), -ENOMEM.
+ */
+int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping, struct library **out);
+
+/* The same for a file that may not be mapped yet. 0, -errno of opening it, -ENOMEM. */
+int libraries_of_file(struct libraries *libraries, const char *path, struct library **out);
+
+/* By index; NULL if there is none. Indices are dense from 0. */
+struct library *libraries_get(const struct libraries *libraries, uint32_t index);
+
+/* Where the library is loaded in a process, from one of its executable mappings. */
+uint64_t library_base(const struct library *library, const struct procfs_mapping *mapping);
+
+/*
+ * Does the code at the probes look as in the file? True also where another tracer's breakpoint is.
+ * @breakpoint is set when there is one at the first probe.
+ */
+bool library_code_intact(const struct library *library, pid_t pid, uint64_t base, bool *breakpoint);
+
+/* An attached library of the same inode number, size and build-id on another device: the same file seen through another overlay. */
+struct library *libraries_twin(const struct libraries *libraries, const struct library *library);
+
+#endif

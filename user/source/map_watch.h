@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tells when any process on the machine maps an executable file, by perf's MMAP2 records: no
+ * tracefs, no polling, the mapping's own process is not slowed.
+ */
+#ifndef BUFSCOPE_SOURCE_MAP_WATCH_H
+#define BUFSCOPE_SOURCE_MAP_WATCH_H
+
+#include <stdint.h>
+
+struct map_watch;
+
+/* 0, -EPERM, -EMFILE, -ENOMEM. */
+int map_watch_open(struct map_watch **out);
+void map_watch_close(struct map_watch *watch);
+
+/* Readable (epoll) when there is something to read. */
+int map_watch_fd(const struct map_watch *watch);
+
+/*
+ * Calls @mapped with the pid of each process that mapped something, once per record. Returns how many
+ * records the kernel had to drop since the last call: the caller then looks at every process it follows.
+ */
+uint64_t map_watch_read(struct map_watch *watch, void (*mapped)(void *context, uint32_t pid), void *context);
+
+#endif

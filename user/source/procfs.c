@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* /proc, read with suspicion. Knows no runtime and no BPF. */
+#include "source/procfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/strbuf.h"
+
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
+
+static int proc_open(pid_t pid, const char *name)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		return fd;
+	return errno == ENOENT ? -ESRCH : -errno;
+}
+
+/* Appends a whole file of at most @limit bytes. */
+static int proc_read(pid_t pid, const char *name, size_t limit, struct strbuf *out)
+{
+	char chunk[4096];
+	ssize_t n;
+	int fd;
+
+	fd = proc_open(pid, name);
+	if (fd < 0)
+		return fd;
+	while ((n = read(fd, chunk, sizeof(chunk))) > 0 && out->len < limit)
+		strbuf_add(out, chunk, (size_t)n > limit - out->len ? limit - out->len : (size_t)n);
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	return n ? (int)n : strbuf_error(out);
+}
+
+int procfs_stat(pid_t pid, struct procfs_stat *out)
+{
+	struct strbuf text = STRBUF_INIT;
+	unsigned long long start;
+	unsigned int flags;
+	const char *rest;
+	char state;
+	long ticks;
+	int err;
+
+	err = proc_read(pid, "stat", 4096, &text);
+	if (err)
+		goto out;
+	/* The name may hold anything, parentheses too: fields count from the last one. */
+	rest = strrchr(strbuf_str(&text), ')');
+	if (!rest || sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			    &state, &flags, &start) != 3) {
+		err = -EINVAL;
+		goto out;
+	}
+	ticks = sysconf(_SC_CLK_TCK);
+	out->start_ns = start * (1000000000ULL / (ticks > 0 ? (unsigned long)ticks : 100));
+	out->kernel_thread = flags & PF_KTHREAD;
+	out->zombie = state == 'Z' || state == 'X';
+out:
+	strbuf_fini(&text);
+	return err;
+}
+
+int procfs_command(pid_t pid, struct strbuf *out)
+{
+	int err;
+
+	err = proc_read(pid, "cmdline", PROCFS_MAX_COMMAND, out);
+	if (!err && out->len && out->data[out->len - 1])
+		strbuf_addc(out, 0);
+	return err ? err : strbuf_error(out);
+}
+
+int procfs_user(pid_t pid, uint32_t *user)
+{
+	struct strbuf text = STRBUF_INIT;
+	const char *line;
+	int err;
+
+	err = proc_read(pid, "status", 65536, &text);
+	if (!err) {
+		line = strstr(strbuf_str(&text), "\nUid:");
+		if (!line || sscanf(line, " Uid: %" SCNu32, user) != 1)
+			err = -EINVAL;
+	}
+	strbuf_fini(&text);
+	return err;
+}
+
+int procfs_cgroup(pid_t pid, struct strbuf *out)
+{
+	struct strbuf text = STRBUF_INIT;
+	const char *line, *path;
+	int err;
+
+	err = proc_read(pid, "cgroup", 65536, &text);
+	if (err)
+		goto out;
+	line = strstr(strbuf_str(&text), "0::");
+	if (line != strbuf_str(&text) && !(line && line[-1] == '\n'))
+		line = strbuf_str(&text);
+	path = strchr(line, '/');
+	if (path)
+		strbuf_add(out, path, strcspn(path, "\n"));
+	err = strbuf_error(out);
+out:
+	strbuf_fini(&text);
+	return err;
+}
+
+bool procfs_parse_mapping(char *line, struct procfs_mapping *out)
+{
+	char permissions[5];
+	int path = 0;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %" SCNx32 ":%" SCNx32 " %" SCNu64 " %n", &out->start,
+		   &out->end, permissions, &out->offset, &out->major, &out->minor, &out->inode, &path) != 7)
+		return false;
+	if (path <= 0 || !line[path] || !out->inode || out->end <= out->start)
+		return false;
+	out->path = line + path;
+	return strlen(permissions) == 4 && permissions[2] == 'x';
+}
+
+int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_mapping *mapping), void *context)
+{
+	struct procfs_mapping mapping;
+	char *line = NULL;
+	size_t size = 0;
+	int fd, err = 0;
+	ssize_t len;
+	FILE *file;
+
+	fd = proc_open(pid, "maps");
+	if (fd < 0)
+		return fd;
+	file = fdopen(fd, "r");
+	if (!file) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (!err && (len = getline(&line, &size, file)) > 0) {
+		if (line[len - 1] == '\n')
+			line[len - 1] = 0;
+		if (procfs_parse_mapping(line, &mapping))
+			err = visit(context, &mapping);
+	}
+	if (!err && ferror(file))
+		err = -ESRCH;	/* the address space went away meanwhile */
+	free(line);
+	fclose(file);
+	return err;
+}
+
+int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
+{
+	char path[96];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, mapping->start, mapping->end);
+	/* O_NONBLOCK: whatever it is, opening it must not block. */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return fd >= 0 ? fd : -errno;
+}
+
+int procfs_read_memory(pid_t pid, uint64_t address, void *buf, size_t len)
+{
+	struct iovec local = {.iov_base = buf, .iov_len = len};
+	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = len};
+	ssize_t n;
+
+	n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EFAULT;
+}

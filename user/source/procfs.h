@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What /proc tells of a process. A process may end at any moment and everything it names is its own
+ * choice: all answers are copies, bounded, and -ESRCH is an ordinary result.
+ */
+#ifndef BUFSCOPE_SOURCE_PROCFS_H
+#define BUFSCOPE_SOURCE_PROCFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct strbuf;
+
+#define PROCFS_MAX_COMMAND 65536	/* bytes of a command line that are kept */
+
+struct procfs_stat {
+	uint64_t start_ns;	/* CLOCK_BOOTTIME, in steps of a clock tick (10 ms) */
+	bool kernel_thread;
+	bool zombie;		/* the leader is a zombie; other threads may run */
+};
+
+/* 0, -ESRCH, -EINVAL. */
+int procfs_stat(pid_t pid, struct procfs_stat *out);
+/* argv, each argument NUL-terminated, cut off at PROCFS_MAX_COMMAND. 0, -ESRCH. Empty for kernel threads and zombies. */
+int procfs_command(pid_t pid, struct strbuf *out);
+/* Real uid. 0, -ESRCH. */
+int procfs_user(pid_t pid, uint32_t *user);
+/* The path in the v2 hierarchy, or in the first one there is. 0, -ESRCH. */
+int procfs_cgroup(pid_t pid, struct strbuf *out);
+
+/* One executable mapping of a file. */
+struct procfs_mapping {
+	uint64_t start, end, offset;
+	uint64_t inode;			/* never 0 */
+	uint32_t major, minor;
+	const char *path;		/* as the kernel shows it: may end in " (deleted)", may be anything */
+};
+
+/*
+ * Calls @visit for every executable file mapping. A non-zero return ends the walk and is returned.
+ * 0, -ESRCH, -EACCES, -ENOMEM.
+ */
+int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_mapping *mapping), void *context);
+
+/* Splits one line of /proc/PID/maps (without newline; is changed). False: not an executable file mapping, or malformed. */
+bool procfs_parse_mapping(char *line, struct procfs_mapping *out);
+
+/* Opens the file behind a mapping, also when it was deleted or is in another mount namespace. A descriptor or -errno. */
+int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping);
+
+/* Reads @len bytes of the process's memory. 0, -ESRCH, -EPERM, -EFAULT (not all of it is there). */
+int procfs_read_memory(pid_t pid, uint64_t address, void *buf, size_t len);
+
+#endif

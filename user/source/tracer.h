@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The live source: follows processes, finds the runtime's libraries in them, attaches, and delivers
+ * events in the order of the ring. Does not know who reads them.
+ */
+#ifndef BUFSCOPE_SOURCE_TRACER_H
+#define BUFSCOPE_SOURCE_TRACER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "event.h"
+
+struct tracer;
+
+struct tracer_options {
+	size_t ring_bytes;		/* 0: default */
+	bool follow_children;
+};
+
+struct tracer_callbacks {
+	void (*event)(void *context, const struct event *event);
+	/* Something keeps a process (0: all) from being exact; @reason is a fixed word, @text for people. */
+	void (*inexact)(void *context, uint32_t process, const char *reason, const char *text);
+	void *context;
+};
+
+/* Failures are logged. 0 or -errno. Nothing is followed yet. */
+int tracer_open(const struct tracer_options *options, const struct tracer_callbacks *callbacks, struct tracer **out);
+
+/*
+ * Forgets everything; attached probes go with it. With perf links this takes about 0.1 s a probe, so
+ * a user must not wait for it: tracer_abandon() leaves that to a child process.
+ */
+void tracer_close(struct tracer *tracer);
+void tracer_abandon(struct tracer *tracer);
+
+/*
+ * Follows @pid. BIRTH_LAUNCH: a child of ours that waits before its exec; @command (argv, each
+ * NUL-terminated) is what it will run. BIRTH_ATTACH: it runs already; its libraries are attached to
+ * before this returns, and @command is not used. 0; -ESRCH; -EINVAL a kernel thread; -ENOSPC.
+ */
+int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len);
+
+/*
+ * Attaches to a file before any process maps it, if it is a runtime's library: a process that is followed
+ * from its start is then covered completely. Best effort; what goes wrong is said when it is mapped.
+ */
+void tracer_prepare(struct tracer *tracer, const char *path);
+
+int tracer_fd(const struct tracer *tracer);		/* for epoll: readable when there is work */
+int tracer_timeout_ms(const struct tracer *tracer);	/* for epoll_wait: -1 while nothing happens */
+void tracer_dispatch(struct tracer *tracer);		/* call when readable and on time-out */
+/* Takes in everything that was recorded before this call. */
+void tracer_sync(struct tracer *tracer);
+
+size_t tracer_process_count(const struct tracer *tracer);	/* followed and alive */
+bool tracer_follows(const struct tracer *tracer, pid_t pid);
+bool tracer_library_seen(const struct tracer *tracer);		/* any runtime observed so far */
+
+/*
+ * While objects are held their destruction must be seen: arm makes sure (of all libraries in use),
+ * disarm takes the probes away again, out of the way of the drain. Both may be called at any time.
+ */
+void tracer_arm_destroy(struct tracer *tracer);
+void tracer_disarm_destroy(struct tracer *tracer);
+
+enum object_state {
+	OBJECT_ALIVE = 1,
+	OBJECT_GONE = 2,
+	OBJECT_UNSURE = 3,	/* its memory cannot be judged */
+};
+
+/*
+ * Looks at a held object in the memory of its process, after arming: is it still the one that
+ * @expected describes?
+ */
+enum object_state tracer_check_object(struct tracer *tracer, uint32_t process, const struct event_buffer *expected);
+
+#endif
