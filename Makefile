@@ -19,7 +19,7 @@ BPFTOOL ?= $(or $(shell command -v bpftool 2>/dev/null),/usr/sbin/bpftool)
 CPPFLAGS += -D_GNU_SOURCE -DBUFSCOPE_VERSION='"$(VERSION)"' -Iuser -Ibpf -I$(BUILD)/gen
 CFLAGS ?= -O2 -g
 CFLAGS_ALL := -std=gnu11 -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -fno-strict-aliasing $(CFLAGS)
-LDLIBS := -lbpf -lelf -lz -lcapstone -ljansson
+LDLIBS := -lbpf -lelf -lz -lcapstone -ljansson -lzstd
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 USER_SRC := $(sort $(shell find user -name '*.c'))
@@ -74,12 +74,13 @@ $(BUILD)/asan/libbufscope.a: $(LIB_SRC:%.c=$(BUILD)/asan/%.o)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-# malloc and friends can be made to fail: tests/unit/fail_alloc.h
+# malloc and friends can be made to fail in tests that include fail_alloc.h
 WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/asan/libbufscope.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS_ALL) $(SANITIZE) -MMD -MP -o $@ $< $(BUILD)/asan/libbufscope.a $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS_ALL) $(SANITIZE) -MMD -MP -o $@ $< $(BUILD)/asan/libbufscope.a \
+		$(if $(shell grep -l fail_alloc.h $<),$(WRAP)) $(LDLIBS) -lcmocka
 
 # The stand-in's source goes in by .incbin, which -MMD does not see.
 $(BUILD)/tests/unit/test_tt_metal: tests/unit/standin_tt_metal.cpp

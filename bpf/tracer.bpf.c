@@ -13,11 +13,11 @@
 
 #include "wire.h"
 
-#define SIGNAL_GROUP_EXIT 4	/* include/linux/sched/signal.h: group_exit_code is valid */
+#define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h: group_exit_code is valid */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 64 << 20);	/* resized by the collector before loading */
+	__uint(max_entries, 64 << 20); /* resized by the collector before loading */
 } ring SEC(".maps");
 
 struct {
@@ -49,12 +49,12 @@ struct {
 } devices SEC(".maps");
 
 /* Shared with the collector through the mapped .bss. */
-__u32 reader_waiting;	/* it sleeps: wake it with the next record */
-__u32 last_process;	/* process numbers handed out so far, by both sides */
-__u32 dead_unreported;	/* ended processes for whose record the ring had no room */
-__u64 processes_full;	/* children not followed because the map was full */
+__u32 reader_waiting;  /* it sleeps: wake it with the next record */
+__u32 last_process;    /* process numbers handed out so far, by both sides */
+__u32 dead_unreported; /* ended processes for whose record the ring had no room */
+__u64 processes_full;  /* children not followed because the map was full */
 
-const volatile __u64 wake_bytes = 16 << 20;	/* a sleeping or slow reader is woken at this fill */
+const volatile __u64 wake_bytes = 16 << 20; /* a sleeping or slow reader is woken at this fill */
 
 static __always_inline u64 wake_flags(u32 sequence)
 {
@@ -328,7 +328,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = BPF_CORE_READ(child, tgid);
 	struct wire_fork *record;
 
-	if (pid == parent_pid)	/* a thread */
+	if (pid == parent_pid) /* a thread */
 		return 0;
 	from = bpf_map_lookup_elem(&processes, &parent_pid);
 	if (!from || !from->follow)

@@ -9,35 +9,35 @@
 #ifndef BUFSCOPE_WIRE_H
 #define BUFSCOPE_WIRE_H
 
-#define WIRE_WINDOW_BYTES	80	/* bytes copied from an object */
-#define WIRE_MAX_CHIPS		64	/* chips of one mesh */
-#define WIRE_MAX_HOPS		4	/* pointers followed from a mesh to its array of chips */
-#define WIRE_MAX_LIBRARIES	256	/* different library files observed in one run */
-#define WIRE_MAX_PROCESSES	8192	/* followed at the same time */
-#define WIRE_KNOWN_DEVICES	8	/* a power of two */
+#define WIRE_WINDOW_BYTES  80   /* bytes copied from an object */
+#define WIRE_MAX_CHIPS     64   /* chips of one mesh */
+#define WIRE_MAX_HOPS      4    /* pointers followed from a mesh to its array of chips */
+#define WIRE_MAX_LIBRARIES 256  /* different library files observed in one run */
+#define WIRE_MAX_PROCESSES 8192 /* followed at the same time */
+#define WIRE_KNOWN_DEVICES 8    /* a power of two */
 
 enum wire_kind {
-	WIRE_OBJECT = 1,	/* struct wire_object: a probe whose argument is an object */
-	WIRE_CALL = 2,		/* struct wire_call: a probe of which only the argument matters */
-	WIRE_DEVICE = 3,	/* struct wire_device: precedes the first record that refers to a device object */
-	WIRE_FORK = 4,		/* struct wire_fork */
-	WIRE_EXEC = 5,		/* struct wire_exec */
-	WIRE_EXIT = 6,		/* struct wire_exit */
+	WIRE_OBJECT = 1, /* struct wire_object: a probe whose argument is an object */
+	WIRE_CALL = 2,   /* struct wire_call: a probe of which only the argument matters */
+	WIRE_DEVICE = 3, /* struct wire_device: precedes the first record that refers to a device object */
+	WIRE_FORK = 4,   /* struct wire_fork */
+	WIRE_EXEC = 5,   /* struct wire_exec */
+	WIRE_EXIT = 6,   /* struct wire_exit */
 };
 
 /* wire_head.flags */
-#define WIRE_LOST_BEFORE	1	/* records of this process were lost since its last record: see wire_process */
-#define WIRE_UNREADABLE		2	/* the memory to be copied was not there; the copy is zero */
+#define WIRE_LOST_BEFORE 1 /* records of this process were lost since its last record: see wire_process */
+#define WIRE_UNREADABLE  2 /* the memory to be copied was not there; the copy is zero */
 
 struct wire_head {
-	__u64 time_ns;		/* CLOCK_BOOTTIME */
-	__u32 process;		/* number of the (process, exec) pair */
-	__u32 pid;		/* thread group, in the initial pid namespace */
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u32 process; /* number of the (process, exec) pair */
+	__u32 pid;     /* thread group, in the initial pid namespace */
 	__u32 thread;
-	__u32 sequence;		/* counts the process's records, the lost ones included */
+	__u32 sequence; /* counts the process's records, the lost ones included */
 	__u8 kind;
-	__u8 role;		/* enum probe_role, from the cookie */
-	__u16 library;		/* index, from the cookie */
+	__u8 role;     /* enum probe_role, from the cookie */
+	__u16 library; /* index, from the cookie */
 	__u32 flags;
 };
 
@@ -57,22 +57,22 @@ struct wire_device {
 	__u64 object;
 	__u32 is_mesh;
 	__u32 chip_count;
-	__u32 cut_off;		/* chips beyond WIRE_MAX_CHIPS */
+	__u32 cut_off; /* chips beyond WIRE_MAX_CHIPS */
 	__u32 padding;
 	__s32 chips[WIRE_MAX_CHIPS];
 };
 
-struct wire_fork {		/* head.process and head.pid are the child's */
+struct wire_fork { /* head.process and head.pid are the child's */
 	struct wire_head head;
 	__u64 start_ns;
-	__u32 parent;		/* process number */
+	__u32 parent; /* process number */
 	__u32 parent_pid;
 };
 
-struct wire_exec {		/* head.process is the number that ends */
+struct wire_exec { /* head.process is the number that ends */
 	struct wire_head head;
 	__u64 start_ns;
-	__u32 next;		/* the number that begins */
+	__u32 next; /* the number that begins */
 	__u32 exec_count;
 };
 
@@ -82,8 +82,8 @@ struct wire_lost {
 
 struct wire_exit {
 	struct wire_head head;
-	struct wire_lost lost;	/* since the pid is followed: exec does not reset it */
-	__u32 exit_code;	/* as wait(2) gives it */
+	struct wire_lost lost; /* since the pid is followed: exec does not reset it */
+	__u32 exit_code;       /* as wait(2) gives it */
 	__u32 padding;
 };
 
@@ -91,13 +91,13 @@ struct wire_exit {
 struct wire_process {
 	__u64 start_ns;
 	__u32 process;
-	__u32 previous;		/* the number before exec, or the parent's after fork */
+	__u32 previous; /* the number before exec, or the parent's after fork */
 	__u32 exec_count;
 	__u32 sequence;
-	__u32 follow;		/* children are followed too */
-	__u32 dead;		/* it has ended but the ring had no room to say so: exit_code and exit_ns hold */
+	__u32 follow; /* children are followed too */
+	__u32 dead;   /* it has ended but the ring had no room to say so: exit_code and exit_ns hold */
 	__u32 exit_code;
-	__u32 lost_pending;	/* the next record carries WIRE_LOST_BEFORE */
+	__u32 lost_pending; /* the next record carries WIRE_LOST_BEFORE */
 	__u64 exit_ns;
 	struct wire_lost lost;
 	__u64 known_devices[WIRE_KNOWN_DEVICES];
@@ -111,7 +111,7 @@ struct wire_library {
 	__u16 pointer_offset;
 	__u16 window_offset;
 	__u16 window_len;
-	__u16 device_at;	/* a multiple of 8 */
+	__u16 device_at; /* a multiple of 8 */
 	__u16 chip_id_offset;
 	__u16 hop_count;
 	__u16 hop[WIRE_MAX_HOPS];
@@ -125,13 +125,13 @@ struct wire_library {
  * A probe's cookie: bits 0-3 role, 4-7 argument (0 or 1), 8-23 library, 24-63 vaddr of the probed
  * instruction (so that the load base is known at each hit).
  */
-#define WIRE_COOKIE(role, argument, library, vaddr)                                                                     \
+#define WIRE_COOKIE(role, argument, library, vaddr) \
 	((__u64)(role) | (__u64)(argument) << 4 | (__u64)(library) << 8 | (__u64)(vaddr) << 24)
-#define WIRE_COOKIE_ROLE(cookie)	((__u32)(cookie) & 0xf)
-#define WIRE_COOKIE_ARGUMENT(cookie)	((__u32)((cookie) >> 4) & 0xf)
-#define WIRE_COOKIE_LIBRARY(cookie)	((__u32)((cookie) >> 8) & 0xffff)
-#define WIRE_COOKIE_VADDR(cookie)	((__u64)(cookie) >> 24)
-#define WIRE_COOKIE_MAX_VADDR		((1ULL << 40) - 1)
+#define WIRE_COOKIE_ROLE(cookie)     ((__u32)(cookie)&0xf)
+#define WIRE_COOKIE_ARGUMENT(cookie) ((__u32)((cookie) >> 4) & 0xf)
+#define WIRE_COOKIE_LIBRARY(cookie)  ((__u32)((cookie) >> 8) & 0xffff)
+#define WIRE_COOKIE_VADDR(cookie)    ((__u64)(cookie) >> 24)
+#define WIRE_COOKIE_MAX_VADDR        ((1ULL << 40) - 1)
 
 _Static_assert(sizeof(struct wire_head) == 32, "wire_head");
 _Static_assert(sizeof(struct wire_object) == 120, "wire_object");

@@ -29,18 +29,18 @@ const char *memory_type_name(enum memory_type type);
 #define EVENT_MAX_CHIPS 64
 
 enum event_kind {
-	EVENT_BIRTH = 1,	/* an address space that is followed begins: attach, launch, fork or exec */
-	EVENT_RUNTIME = 2,	/* a device runtime's library is being observed in a process */
-	EVENT_DEVICE = 3,	/* a device object, and the chips it stands for, became known */
+	EVENT_BIRTH = 1,   /* an address space that is followed begins: attach, launch, fork or exec */
+	EVENT_RUNTIME = 2, /* a device runtime's library is being observed in a process */
+	EVENT_DEVICE = 3,  /* a device object, and the chips it stands for, became known */
 	EVENT_ALLOCATE = 4,
 	EVENT_FREE = 5,
-	EVENT_CLOSE = 6,	/* a device object was closed (its pointer may be reused afterwards) */
-	EVENT_BULK_FREE = 7,	/* an allocator gave back all its memory at once; its objects still exist */
-	EVENT_RELEASE = 8,	/* an object was destroyed without a free (after its device was closed) */
-	EVENT_EXEC = 9,		/* the address space of @process ends; an EVENT_BIRTH with the new one follows */
-	EVENT_EXIT = 10,	/* the last thread of the process is gone */
-	EVENT_LOST = 11,	/* records of this process (or of an unknown one) were lost before this point */
-	EVENT_UNSURE = 12,	/* it could not be decided whether a held object still exists */
+	EVENT_CLOSE = 6,     /* a device object was closed (its pointer may be reused afterwards) */
+	EVENT_BULK_FREE = 7, /* an allocator gave back all its memory at once; its objects still exist */
+	EVENT_RELEASE = 8,   /* an object was destroyed without a free (after its device was closed) */
+	EVENT_EXEC = 9,      /* the address space of @process ends; an EVENT_BIRTH with the new one follows */
+	EVENT_EXIT = 10,     /* the last thread of the process is gone */
+	EVENT_LOST = 11,     /* records of this process (or of an unknown one) were lost before this point */
+	EVENT_UNSURE = 12,   /* it could not be decided whether a held object still exists */
 };
 
 /*
@@ -49,34 +49,34 @@ enum event_kind {
  */
 enum birth_how {
 	BIRTH_ATTACH = 1,
-	BIRTH_LAUNCH = 2,	/* started by us, before its first instruction */
+	BIRTH_LAUNCH = 2, /* started by us, before its first instruction */
 	BIRTH_FORK = 3,
 	BIRTH_EXEC = 4,
 };
 
 struct event_birth {
 	enum birth_how how;
-	uint32_t pid;			/* in the initial pid namespace */
+	uint32_t pid; /* in the initial pid namespace */
 	uint32_t exec_count;
-	uint32_t parent;		/* process number of the parent or of the address space before exec; 0: none known */
-	uint64_t start_ns;		/* when the thread group started */
-	uint32_t user;			/* real uid */
-	const char *command;		/* argv, each argument NUL-terminated; may be empty */
+	uint32_t parent;     /* process number of the parent or of the address space before exec; 0: none known */
+	uint64_t start_ns;   /* when the thread group started */
+	uint32_t user;       /* real uid */
+	const char *command; /* argv, each argument NUL-terminated; may be empty */
 	size_t command_len;
-	const char *cgroup;		/* path in the hierarchy, or "" */
+	const char *cgroup; /* path in the hierarchy, or "" */
 };
 
 /* One field of a layout as it was learnt from the library, for people and for JSON. */
 struct layout_field {
-	const char *name;		/* e.g. "buffer.size" */
-	int64_t value;			/* bytes unless the name says otherwise; negative: dereference */
+	const char *name; /* e.g. "buffer.size" */
+	int64_t value;    /* bytes unless the name says otherwise; negative: dereference */
 };
 
 struct event_runtime {
-	uint32_t runtime;		/* index of this library in the process, from 0 */
-	const char *name;		/* "tt-metal" */
-	const char *library;		/* path as the process sees it */
-	const char *build_id;		/* hex, or "" */
+	uint32_t runtime;     /* index of this library in the process, from 0 */
+	const char *name;     /* "tt-metal" */
+	const char *library;  /* path as the process sees it */
+	const char *build_id; /* hex, or "" */
 	const struct layout_field *layout;
 	size_t layout_count;
 	/*
@@ -90,35 +90,35 @@ struct event_runtime {
 
 struct event_device {
 	uint64_t device_object;
-	bool readable;			/* false: it could not be read; chip_count is 0 */
+	bool readable; /* false: it could not be read; chip_count is 0 */
 	bool is_mesh;
 	uint32_t chip_count;
-	uint32_t cut_off;		/* chips beyond EVENT_MAX_CHIPS */
-	int32_t chips[EVENT_MAX_CHIPS];	/* as the runtime numbers them */
+	uint32_t cut_off;               /* chips beyond EVENT_MAX_CHIPS */
+	int32_t chips[EVENT_MAX_CHIPS]; /* as the runtime numbers them */
 };
 
 enum buffer_fault {
 	BUFFER_FAULT_NONE = 0,
-	BUFFER_FAULT_UNREADABLE = 1,	/* the object's memory was not resident; only @object is valid */
-	BUFFER_FAULT_IMPLAUSIBLE = 2,	/* the bytes do not make a buffer of the known layout; only @object is valid */
+	BUFFER_FAULT_UNREADABLE = 1,  /* the object's memory was not resident; only @object is valid */
+	BUFFER_FAULT_IMPLAUSIBLE = 2, /* the bytes do not make a buffer of the known layout; only @object is valid */
 };
 
 /* ALLOCATE, FREE; RELEASE, UNSURE: only @object. */
 struct event_buffer {
-	uint64_t object;		/* address of the runtime's object in the process: its identity while alive */
+	uint64_t object; /* address of the runtime's object in the process: its identity while alive */
 	uint64_t device_object;
-	uint64_t allocator;		/* address of the allocator that owns it */
-	uint64_t address;		/* on the device, per bank */
-	uint64_t size_bytes;		/* asked for, on each chip */
+	uint64_t allocator;  /* address of the allocator that owns it */
+	uint64_t address;    /* on the device, per bank */
+	uint64_t size_bytes; /* asked for, on each chip */
 	uint64_t page_size_bytes;
 	enum memory_type type;
 	enum buffer_fault fault;
-	uint32_t runtime;		/* index as in event_runtime */
+	uint32_t runtime; /* index as in event_runtime */
 };
 
 struct event_exit {
-	int32_t status;			/* exit status, or -1 when it died of a signal */
-	int32_t signal;			/* or 0 */
+	int32_t status; /* exit status, or -1 when it died of a signal */
+	int32_t signal; /* or 0 */
 	bool core_dumped;
 };
 
@@ -131,16 +131,16 @@ struct event_lost {
 
 struct event {
 	enum event_kind kind;
-	uint32_t process;		/* number of a (process, exec) pair; never reused in one run; 0 in LOST: unknown */
-	uint32_t thread;		/* tid in the initial namespace, 0 if not known */
+	uint32_t process; /* number of a (process, exec) pair; never reused in one run; 0 in LOST: unknown */
+	uint32_t thread;  /* tid in the initial namespace, 0 if not known */
 	uint64_t time_ns;
 	union {
 		struct event_birth birth;
 		struct event_runtime runtime;
 		struct event_device device;
-		struct event_buffer buffer;	/* ALLOCATE FREE RELEASE UNSURE */
-		uint64_t device_object;		/* CLOSE */
-		uint64_t allocator;		/* BULK_FREE */
+		struct event_buffer buffer; /* ALLOCATE FREE RELEASE UNSURE */
+		uint64_t device_object;     /* CLOSE */
+		uint64_t allocator;         /* BULK_FREE */
 		struct event_exit exit;
 		struct event_lost lost;
 	};

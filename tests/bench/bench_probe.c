@@ -22,7 +22,7 @@
 #include "bench.skel.h"
 
 #define ROUNDS 31
-#define HITS 20000
+#define HITS   20000
 
 /* An object as the runtime lays it out; the device object and its vtable stand in for the real ones. */
 struct device {
@@ -129,7 +129,7 @@ static void *reader(void *argument)
 
 struct contender {
 	const char *name;
-	int program;			/* 0: ours */
+	int program; /* 0: ours */
 	struct library_plan *plan;
 	void *object;
 	double ns[ROUNDS], to_empty[ROUNDS], to_cheapest[ROUNDS];
@@ -161,7 +161,8 @@ static void make_plan(struct library_plan *plan, struct elf_file *file, bool ind
 static double round_of(struct contender *contender, struct bench *bench, enum attach_method method)
 {
 	const struct place *place = &contender->plan->probes[0].place;
-	struct attach_site site = {.offset = place->file_offset, .cookie = WIRE_COOKIE(PROBE_ALLOCATE, 1, 0, place->vaddr)};
+	struct attach_site site = {.offset = place->file_offset,
+				   .cookie = WIRE_COOKIE(PROBE_ALLOCATE, 1, 0, place->vaddr)};
 	struct live_attachment ours;
 	struct attachment other;
 	double ns;
@@ -242,8 +243,8 @@ int main(void)
 	}
 	stop = true;
 	pthread_join(thread, NULL);
-	printf("%-28s %10s %12s %14s   medians of %d rounds of %d hits, %s\n", "", "ns a hit", "to empty", "to cheapest",
-	       ROUNDS, HITS, live_method(live) == ATTACH_MULTI ? "uprobe_multi" : "perf links");
+	printf("%-28s %10s %12s %14s   medians of %d rounds of %d hits, %s\n", "", "ns a hit", "to empty",
+	       "to cheapest", ROUNDS, HITS, live_method(live) == ATTACH_MULTI ? "uprobe_multi" : "perf links");
 	for (size_t i = 0; i < count; i++) {
 		printf("%-28s %10.0f %11.2fx", contenders[i].name, median(contenders[i].ns, ROUNDS),
 		       median(contenders[i].to_empty, ROUNDS));

@@ -58,12 +58,9 @@ def uprobe_events():
 
 def orphans(before):
     """BPF programs and links that are new and that no process holds."""
-    found = []
-    for kind in ("prog", "link"):
-        for ident, entry in bpf_objects(kind).items():
-            if ident not in before[kind] and not entry.get("pids"):
-                found.append((kind, ident, entry.get("name") or entry.get("type")))
-    return found
+    return {(kind, ident, str(entry.get("name") or entry.get("type")))
+            for kind in ("prog", "link") for ident, entry in bpf_objects(kind).items()
+            if ident not in before[kind] and not entry.get("pids")}
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +73,13 @@ def nothing_left_behind():
     for program in harness.Program.started:
         program.kill()
     # The kernel frees programs and perf links a little after the last descriptor is closed; that
-    # it does is what is tested, so look until it has.
+    # it does is what is tested, so look until it has. What appears later is not ours.
     deadline = time.monotonic() + 30
-    while orphans(before) and time.monotonic() < deadline:
+    left = orphans(before)
+    while left and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not orphans(before)
+        left &= orphans(before)
+    assert not left
     assert pinned() <= pins
     assert uprobe_events() <= probes
 

@@ -203,9 +203,9 @@ def test_program_that_does_not_wait(tmp_path):
                            load=False), tmp_path)
     bufscope.loaded()
     report = bufscope.finish()
-    own = [p for p in report["processes"] if p["parent"] is None][-1]["pid"]
-    first, second = sorted((p for p in report["processes"] if p["runtimes"] and p["pid"] != own),
-                           key=lambda p: p["start_ns"])
+    # Of a pid's address spaces (vfork, then exec) the last one is the program.
+    children = {p["pid"]: process_of(report, p["pid"]) for p in report["processes"] if p["parent"]}
+    first, second = sorted(children.values(), key=lambda p: p["start_ns"])
     assert first["allocated"] == 10 or not first["exact"]
     assert second["exact"], second["inexact_reasons"]
     counts(second, allocated=10, live=10, cleared=10)

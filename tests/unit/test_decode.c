@@ -34,7 +34,8 @@ static const struct library_plan *plan_of(void *context, uint32_t library)
 
 static struct wire_head head(uint8_t kind, uint8_t role)
 {
-	return (struct wire_head){.time_ns = 5, .process = 7, .pid = 8, .thread = 9, .kind = kind, .role = role, .library = 3};
+	return (struct wire_head){
+		.time_ns = 5, .process = 7, .pid = 8, .thread = 9, .kind = kind, .role = role, .library = 3};
 }
 
 /* Decodes a copy of exactly @len bytes, so that the sanitizer sees any read beyond. */
@@ -104,8 +105,12 @@ static void test_call(void **state)
 
 static void test_device(void **state)
 {
-	struct wire_device record = {.head = head(WIRE_DEVICE, 0), .object = 0x3000, .is_mesh = 1, .chip_count = 2,
-				     .cut_off = 1, .chips = {4, 0}};
+	struct wire_device record = {.head = head(WIRE_DEVICE, 0),
+				     .object = 0x3000,
+				     .is_mesh = 1,
+				     .chip_count = 2,
+				     .cut_off = 1,
+				     .chips = {4, 0}};
 	struct decoded out;
 
 	(void)state;

@@ -481,6 +481,52 @@ static void test_device_object_used_again(void **state)
 	case_fini(&c);
 }
 
+/* Opened again with the same chips it is a new opening all the same: its close is told. */
+static void test_device_opened_again(void **state)
+{
+	struct model_case c;
+	struct heard heard;
+
+	(void)state;
+	start(&c, &heard);
+	case_close(&c, 1, DEVICE);
+	case_device(&c, 1, DEVICE, 0, 1);
+	case_close(&c, 1, DEVICE);
+	case_close(&c, 1, DEVICE);
+	assert_string_equal(heard.letters, "CC");
+	case_fini(&c);
+}
+
+/* What has come and gone leaves nothing behind, however often: openings, shapes, closes, children. */
+static void test_memory_does_not_grow(void **state)
+{
+	struct model_case c;
+	struct heard heard;
+	size_t settled = 0;
+
+	(void)state;
+	start(&c, &heard);
+	model_set_listener(c.model, NULL, NULL);
+	/* The last round is like the 31st: as many chips. */
+	for (uint32_t i = 0; i <= 3000; i++) {
+		case_device(&c, 1, DEVICE, (int32_t)(i % 2), 1 + i % 3);
+		for (uint64_t object = 0x100; object < 0x110; object++)
+			case_alloc(&c, 1, object, DEVICE, (enum memory_type)(object & 3), MB + i);
+		case_close(&c, 1, DEVICE);
+		case_bulk_free(&c, 1, DEVICE + 1);
+		case_object(&c, 1, EVENT_UNSURE, 0x105);
+		for (uint64_t object = 0x100; object < 0x110; object++)
+			case_object(&c, 1, EVENT_RELEASE, object);
+		case_birth(&c, 10 + i, BIRTH_FORK, 1);
+		case_exit(&c, 10 + i, 0, 0);
+		if (i == 30)
+			settled = model_memory_bytes(c.model);
+	}
+	assert_int_equal(model_memory_bytes(c.model), settled);
+	assert_int_equal(c.err, 0);
+	case_fini(&c);
+}
+
 /* The same device object told twice is one; with other chips, without a close seen, it is a new one. */
 static void test_device_told_again(void **state)
 {
@@ -1365,6 +1411,8 @@ int main(void)
 		cmocka_unit_test(test_uncertain),
 		cmocka_unit_test(test_visit_held),
 		cmocka_unit_test(test_device_object_used_again),
+		cmocka_unit_test(test_device_opened_again),
+		cmocka_unit_test(test_memory_does_not_grow),
 		cmocka_unit_test(test_device_told_again),
 		cmocka_unit_test(test_close_alone_holds_nothing),
 		cmocka_unit_test(test_unknown_device),

@@ -80,6 +80,7 @@ static void test_store_churn(void **state)
 /* The promise of the head comment, at every size; and that emptying it leaves nothing behind. */
 static void test_store_memory(void **state)
 {
+	const unsigned char *index;
 	struct record *record, copy;
 	struct store store;
 
@@ -94,6 +95,10 @@ static void test_store_memory(void **state)
 		assert_true(store_remove(&store, i << 6, &copy));
 	for (uint64_t i = 0; i < 200000; i++)
 		assert_null(store_find(&store, i << 6));
+	/* Also no count of keys that had to pass a full bucket: searches would never end early again. */
+	index = (const unsigned char *)store.buckets;
+	for (size_t i = 0; i < store.bucket_count * 64; i++)
+		assert_int_equal(index[i], 0);
 	store_fini(&store);
 }
 

@@ -9,10 +9,10 @@
 #define BUFSCOPE_BASE_LOG_H
 
 enum log_level {
-	LOG_LEVEL_ERROR = 0,	/* the command cannot do what it was asked */
-	LOG_LEVEL_WARNING = 1,	/* it can, but the result is less than was asked */
-	LOG_LEVEL_INFO = 2,	/* progress a person wants to see once; silent with -q */
-	LOG_LEVEL_DEBUG = 3,	/* only with --verbose */
+	LOG_LEVEL_ERROR = 0,   /* the command cannot do what it was asked */
+	LOG_LEVEL_WARNING = 1, /* it can, but the result is less than was asked */
+	LOG_LEVEL_INFO = 2,    /* progress a person wants to see once; silent with -q */
+	LOG_LEVEL_DEBUG = 3,   /* only with --verbose */
 };
 
 /* Everything above @level is dropped. Default: LOG_LEVEL_INFO. Set once, before threads exist. */

@@ -53,7 +53,11 @@ void units_duration(struct strbuf *out, uint64_t ns)
 	uint64_t seconds = ns / UNITS_SECOND;
 	unsigned int centi = (unsigned int)(ns % UNITS_SECOND / 10000000);
 
-	if (seconds < 10)
+	if (ns < 10000000)
+		strbuf_addf(out, "%u.%u ms", (unsigned int)(ns / 1000000), (unsigned int)(ns % 1000000 / 100000));
+	else if (!seconds)
+		strbuf_addf(out, "%u ms", (unsigned int)(ns / 1000000));
+	else if (seconds < 10)
 		strbuf_addf(out, "%u.%02u s", (unsigned int)seconds, centi);
 	else if (seconds < 60)
 		strbuf_addf(out, "%u.%u s", (unsigned int)seconds, centi / 10);

@@ -69,7 +69,7 @@ static int check_path(const char *path)
 
 struct check_process {
 	pid_t pid;
-	uint64_t last_inode;	/* mappings of one file follow each other */
+	uint64_t last_inode; /* mappings of one file follow each other */
 	int found, refused;
 };
 
@@ -137,9 +137,10 @@ static int check_machine(void)
 		return CMD_EXIT_FAILED;
 	}
 	printf("tracing:     possible\n");
-	printf("attaching:   %s\n", live_method(live) == ATTACH_MULTI ?
-					    "uprobe_multi (all probes of a library at once)" :
-					    "perf links (one by one; detaching takes about 0.1 s each, after the report)");
+	printf("attaching:   %s\n",
+	       live_method(live) == ATTACH_MULTI
+		       ? "uprobe_multi (all probes of a library at once)"
+		       : "perf links (one by one; detaching takes about 0.1 s each, after the report)");
 	printf("runtimes:   ");
 	for (size_t i = 0; runtime_all[i]; i++)
 		printf(" %s", runtime_all[i]->name);

@@ -7,8 +7,8 @@ enum cmd_exit {
 	CMD_EXIT_DONE = 0,
 	CMD_EXIT_FAILED = 1,
 	CMD_EXIT_USAGE = 2,
-	CMD_EXIT_GATE = 3,		/* a limit the user asked for was broken */
-	CMD_EXIT_NOT_STARTED = 125,	/* run: bufscope failed before the command was started */
+	CMD_EXIT_GATE = 3,          /* a limit the user asked for was broken */
+	CMD_EXIT_NOT_STARTED = 125, /* run: bufscope failed before the command was started */
 	CMD_EXIT_NOT_EXECUTABLE = 126,
 	CMD_EXIT_NOT_FOUND = 127,
 };

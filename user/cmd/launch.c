@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -31,10 +32,26 @@ int launch_become(const char *name)
 	return 0;
 }
 
+bool launch_find(const char *command, int mode, char path[PATH_MAX])
+{
+	const char *at = getenv("PATH"), *end;
+
+	if (strchr(command, '/'))
+		return snprintf(path, PATH_MAX, "%s", command) < PATH_MAX;
+	for (at = at ? at : "/bin:/usr/bin"; *at; at = *end ? end + 1 : end) {
+		end = at + strcspn(at, ":");
+		if (end == at)
+			continue;
+		if (snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, command) < PATH_MAX && !access(path, mode))
+			return true;
+	}
+	return false;
+}
+
 static void child(char *const argv[], const char *run_as, int go_fd, int error_fd)
 {
+	char byte, path[PATH_MAX];
 	sigset_t none;
-	char byte;
 	int err;
 
 	/* End of file: bufscope failed or was killed before it could follow us. */
@@ -49,6 +66,9 @@ static void child(char *const argv[], const char *run_as, int go_fd, int error_f
 	if (!err) {
 		execvp(argv[0], argv);
 		err = -errno;
+		/* A folder of PATH that may not be searched says EACCES; a shell says "not found" then. */
+		if (err == -EACCES && !launch_find(argv[0], F_OK, path))
+			err = -ENOENT;
 	}
 	while (write(error_fd, &err, sizeof(err)) < 0 && errno == EINTR)
 		;

@@ -6,12 +6,14 @@
 #ifndef BUFSCOPE_CMD_LAUNCH_H
 #define BUFSCOPE_CMD_LAUNCH_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct launch {
 	pid_t pid;
-	int go_fd;	/* -1 once let go */
-	int error_fd;	/* the child's word on a failed exec */
+	int go_fd;    /* -1 once let go */
+	int error_fd; /* the child's word on a failed exec */
 };
 
 /*
@@ -27,6 +29,9 @@ int launch_go(struct launch *launch);
 
 /* Says why launch_go() failed. The child's exit status is then 127 (not found) or 126, as a shell's. */
 void launch_explain(const char *command, int err);
+
+/* The file that execvp() would try first among those that access(2) allows in @mode; false: none. */
+bool launch_find(const char *command, int mode, char path[PATH_MAX]);
 
 /* Takes the ids, groups, HOME and USER of a user, for good. 0 or -errno. */
 int launch_become(const char *user);

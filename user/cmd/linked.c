@@ -16,24 +16,7 @@
 
 #include "cmd/launch.h"
 
-#define LOADER_SECONDS 5	/* a loader that hangs must not keep the command from starting */
-
-/* The file that execvp() would run. */
-static bool find_program(const char *command, char path[PATH_MAX])
-{
-	const char *at = getenv("PATH"), *end;
-
-	if (strchr(command, '/'))
-		return snprintf(path, PATH_MAX, "%s", command) < PATH_MAX;
-	for (at = at ? at : "/bin:/usr/bin"; *at; at = *end ? end + 1 : end) {
-		end = at + strcspn(at, ":");
-		if (end == at)
-			continue;
-		if (snprintf(path, PATH_MAX, "%.*s/%s", (int)(end - at), at, command) < PATH_MAX && !access(path, X_OK))
-			return true;
-	}
-	return false;
-}
+#define LOADER_SECONDS 5 /* a loader that hangs must not keep the command from starting */
 
 /* The loader that a dynamically linked program names. */
 static bool find_loader(const char *program, char loader[PATH_MAX])
@@ -50,7 +33,8 @@ static bool find_loader(const char *program, char loader[PATH_MAX])
 	    header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(segment))
 		goto out;
 	for (unsigned int i = 0; i < header.e_phnum && !found; i++) {
-		if (pread(fd, &segment, sizeof(segment), (off_t)(header.e_phoff + i * sizeof(segment))) != sizeof(segment))
+		if (pread(fd, &segment, sizeof(segment), (off_t)(header.e_phoff + i * sizeof(segment))) !=
+		    sizeof(segment))
 			goto out;
 		if (segment.p_type != PT_INTERP || segment.p_filesz < 2 || segment.p_filesz >= PATH_MAX)
 			continue;
@@ -101,7 +85,7 @@ void linked_visit(const char *command, const char *run_as, linked_visitor visit,
 	FILE *list;
 	pid_t pid;
 
-	if (!find_program(command, program))
+	if (!launch_find(command, X_OK, program))
 		return;
 	visit(context, program);
 	if (!find_loader(program, loader) || pipe2(ends, O_CLOEXEC))

@@ -21,6 +21,7 @@ enum {
 	KEY_NO_WAIT,
 	KEY_RUN_AS,
 	KEY_ADOPT,
+	KEY_PREPARE,
 	KEY_NAME,
 	KEY_NO_COLOR,
 };
@@ -134,7 +135,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		options->color = false;
 		return 0;
 	case ARGP_KEY_END:
-		options->events_json = options->events && (options->format == FORMAT_JSON || is_ndjson(options->events));
+		options->events_json =
+			options->events && (options->format == FORMAT_JSON || is_ndjson(options->events));
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -160,6 +162,7 @@ static void set_defaults(struct options *options)
 static const struct argp_option run_options[] = {
 	{"no-wait", KEY_NO_WAIT, NULL, 0, "End with the command, not with its last descendant", 2},
 	{"run-as", KEY_RUN_AS, "USER", 0, "Start the command as USER (when bufscope runs as root)", 2},
+	{"prepare", KEY_PREPARE, "FILE", OPTION_HIDDEN, NULL, 0},
 	{"adopt", KEY_ADOPT, "PID", OPTION_HIDDEN, NULL, 0},
 	{0},
 };
@@ -177,6 +180,10 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_RUN_AS:
 		options->run_as = arg;
+		return 0;
+	case KEY_PREPARE:
+		if (options->prepare_count < OPTIONS_MAX_PREPARE)
+			options->prepare[options->prepare_count++] = arg;
 		return 0;
 	case KEY_ADOPT:
 		options->adopt = parse_pid(arg, state);
@@ -223,7 +230,8 @@ void options_parse_run(int argc, char **argv, struct options *out)
 
 static const struct argp_option attach_options[] = {
 	{"pid", 'p', "PID", 0, "Attach to this process; can be given several times", 0},
-	{"name", KEY_NAME, "PATTERN", 0, "Attach to all processes whose name matches PATTERN (* and ? as in a shell)", 0},
+	{"name", KEY_NAME, "PATTERN", 0, "Attach to all processes whose name matches PATTERN (* and ? as in a shell)",
+	 0},
 	{0},
 };
 

@@ -13,20 +13,21 @@ enum options_format {
 	FORMAT_JSON = 2,
 };
 
-#define OPTIONS_MAX_PIDS 256
+#define OPTIONS_MAX_PIDS    256
+#define OPTIONS_MAX_PREPARE 1024
 #define OPTIONS_ALL_BUFFERS UINT32_MAX
 
 struct options {
 	enum options_format format;
-	const char *output;		/* NULL: stderr; "-": stdout */
-	const char *events;		/* NULL: none; "-": stdout */
+	const char *output; /* NULL: stderr; "-": stdout */
+	const char *events; /* NULL: none; "-": stdout */
 	bool events_json;
-	uint64_t interval_ns;		/* 0: no repeated table */
-	uint32_t buffers;		/* rows of the largest buffers */
+	uint64_t interval_ns; /* 0: no repeated table */
+	uint32_t buffers;     /* rows of the largest buffers */
 	size_t ring_bytes;
 	bool quiet;
 	bool verbose;
-	bool color;			/* allowed; still only on a terminal */
+	bool color; /* allowed; still only on a terminal */
 	bool follow;
 
 	/* run */
@@ -34,7 +35,9 @@ struct options {
 	const char *run_as;
 	char **command;
 	size_t command_count;
-	pid_t adopt;			/* internal: trace this waiting child of the caller, on its behalf */
+	pid_t adopt;                              /* internal: trace this waiting child of the caller, on its behalf */
+	const char *prepare[OPTIONS_MAX_PREPARE]; /* internal: the libraries it is linked with */
+	size_t prepare_count;
 
 	/* attach */
 	pid_t pids[OPTIONS_MAX_PIDS];

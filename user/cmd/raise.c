@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +20,13 @@
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
 #include "cmd/launch.h"
+#include "cmd/linked.h"
 #include "cmd/options.h"
 
 /* include/uapi/linux/capability.h */
 #define CAPABILITY_SYS_ADMIN 21
 #define CAPABILITY_PERFMON   38
-#define CAPABILITY_BPF	     39
+#define CAPABILITY_BPF       39
 
 bool raise_needed(void)
 {
@@ -69,8 +71,10 @@ int raise_receive(int socket, enum raise_message *message, int fds[RAISE_MAX_FDS
 {
 	char byte = 0, control[CMSG_SPACE(RAISE_MAX_FDS * sizeof(int))];
 	struct iovec data = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr header = {
-		.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	struct msghdr header = {.msg_iov = &data,
+				.msg_iovlen = 1,
+				.msg_control = control,
+				.msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
 	ssize_t n;
 
@@ -111,51 +115,80 @@ static int open_output(const char *path)
 	return fd;
 }
 
-/* The tracer's command line: the same options, without the files. The descriptors come by the socket. */
+/* A growing argument list. */
+struct arguments {
+	char **argv;
+	size_t count, capacity;
+};
+
+static void push(struct arguments *arguments, const char *format, ...)
+{
+	size_t capacity = arguments->capacity ? 2 * arguments->capacity : 64;
+	va_list ap;
+
+	if (arguments->count + 1 >= arguments->capacity) {
+		arguments->argv = realloc(arguments->argv, capacity * sizeof(char *));
+		if (!arguments->argv)
+			_exit(CMD_EXIT_NOT_STARTED);
+		arguments->capacity = capacity;
+	}
+	va_start(ap, format);
+	if (vasprintf(&arguments->argv[arguments->count++], format, ap) < 0)
+		_exit(CMD_EXIT_NOT_STARTED);
+	va_end(ap);
+	arguments->argv[arguments->count] = NULL;
+}
+
+static void push_library(void *context, const char *path)
+{
+	push(context, "--prepare=%s", path);
+}
+
+/*
+ * The tracer's command line, in the child that becomes it: the same options. Files are opened here, so
+ * only what decides their format is left of their names; their descriptors go through the socket.
+ */
 static void exec_tracer(const struct options *options, pid_t pid)
 {
-	char exe[PATH_MAX], adopt[32], buffers[32], interval[48], ring[32];
-	size_t n = 0, total = options->command_count + 24;
-	const char **all = calloc(total, sizeof(*all));
+	struct arguments all = {0};
+	char exe[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
-	if (!all || len < 0)
+	if (len < 0)
 		_exit(CMD_EXIT_NOT_STARTED);
 	exe[len] = 0;
-	snprintf(adopt, sizeof(adopt), "--adopt=%d", pid);
-	snprintf(buffers, sizeof(buffers), "--buffers=%u", options->buffers);
-	snprintf(interval, sizeof(interval), "--interval=%llums", (unsigned long long)options->interval_ns / 1000000);
-	snprintf(ring, sizeof(ring), "--ring-size=%zu", options->ring_bytes);
-	all[n++] = "sudo";
-	all[n++] = "--";
-	all[n++] = exe;
-	all[n++] = "run";
-	all[n++] = adopt;
-	all[n++] = options->format == FORMAT_JSON ? "--format=json" : "--format=text";
-	/* Only its name counts now: it decides the format of events, and whether there are any. */
-	if (options->output)
-		all[n++] = "--output=adopted";
+	push(&all, "sudo");
+	push(&all, "--");
+	push(&all, "%s", exe);
+	push(&all, "run");
+	push(&all, "--adopt=%d", pid);
+	push(&all, "--format=%s", options->format == FORMAT_JSON ? "json" : "text");
+	push(&all, "--output=adopted");
 	if (options->events)
-		all[n++] = options->events_json ? "--events=adopted.ndjson" : "--events=adopted";
-	all[n++] = options->buffers == OPTIONS_ALL_BUFFERS ? "--buffers=all" : buffers;
+		push(&all, "--events=adopted%s", options->events_json ? ".ndjson" : "");
+	if (options->buffers == OPTIONS_ALL_BUFFERS)
+		push(&all, "--buffers=all");
+	else
+		push(&all, "--buffers=%u", options->buffers);
 	if (options->interval_ns)
-		all[n++] = interval;
+		push(&all, "--interval=%llums", (unsigned long long)options->interval_ns / 1000000);
 	if (options->ring_bytes)
-		all[n++] = ring;
+		push(&all, "--ring-size=%zu", options->ring_bytes);
 	if (options->quiet)
-		all[n++] = "--quiet";
+		push(&all, "--quiet");
 	if (options->verbose)
-		all[n++] = "--verbose";
+		push(&all, "--verbose");
 	if (!options->follow)
-		all[n++] = "--no-follow";
+		push(&all, "--no-follow");
 	if (!options->wait)
-		all[n++] = "--no-wait";
-	if (getenv("NO_COLOR") && *getenv("NO_COLOR"))
-		all[n++] = "--no-color";
-	all[n++] = "--";
+		push(&all, "--no-wait");
+	if (!options->color)
+		push(&all, "--no-color");
+	linked_visit(options->command[0], NULL, push_library, &all);
+	push(&all, "--");
 	for (size_t i = 0; i < options->command_count; i++)
-		all[n++] = options->command[i];
-	execvp("sudo", (char *const *)all);
+		push(&all, "%s", options->command[i]);
+	execvp("sudo", all.argv);
 	log_error("tracing needs root, and sudo cannot be run: %s", strerror(errno));
 	_exit(CMD_EXIT_NOT_STARTED);
 }

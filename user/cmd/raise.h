@@ -19,9 +19,9 @@ int raise_run(const struct options *options);
 
 /* One message from the user's side to the tracer, with descriptors. */
 enum raise_message {
-	RAISE_OUTPUTS = 'O',	/* first: the report's descriptor, and the event stream's if there is one */
-	RAISE_READY = 'R',	/* from the tracer: the command may start */
-	RAISE_SNAPSHOT = 'S',	/* write one now, to the descriptor that comes with it if there is one */
+	RAISE_OUTPUTS = 'O',  /* first: the report's descriptor, and the event stream's if there is one */
+	RAISE_READY = 'R',    /* from the tracer: the command may start */
+	RAISE_SNAPSHOT = 'S', /* write one now, to the descriptor that comes with it if there is one */
 };
 
 #define RAISE_MAX_FDS 2

@@ -22,19 +22,19 @@
 #include "view/json_view.h"
 #include "view/text_view.h"
 
-#define MAX_PENDING (256u << 20)	/* bytes of event lines that wait for a slow reader */
+#define MAX_PENDING (256u << 20) /* bytes of event lines that wait for a slow reader */
 
 struct report {
 	const struct options *options;
-	int fd;				/* the report's */
-	int events_fd;			/* -1: none */
+	int fd;        /* the report's */
+	int events_fd; /* -1: none */
 	unsigned int snapshots;
-	struct event_view stream;	/* every event, to events_fd */
-	struct event_view screen;	/* what a person wants to see while it happens, to stderr */
-	struct strbuf pending;		/* event lines not yet written */
-	size_t written;			/* of pending */
-	uint64_t dropped;		/* events for which there was no more room */
-	bool failed;			/* said once */
+	struct event_view stream; /* every event, to events_fd */
+	struct event_view screen; /* what a person wants to see while it happens, to stderr */
+	struct strbuf pending;    /* event lines not yet written */
+	size_t written;           /* of pending */
+	uint64_t dropped;         /* events for which there was no more room */
+	bool failed;              /* said once */
 };
 
 /* ---- how it looks ---- */
@@ -183,8 +183,8 @@ static int write_text(const struct report *report, int fd, const struct snapshot
 {
 	struct text_view view = {
 		.style = style_of(report->options, fd),
-		.max_buffers = report->options->buffers == OPTIONS_ALL_BUFFERS ? TEXT_VIEW_ALL_BUFFERS :
-										  report->options->buffers,
+		.max_buffers = report->options->buffers == OPTIONS_ALL_BUFFERS ? TEXT_VIEW_ALL_BUFFERS
+									       : report->options->buffers,
 	};
 	struct strbuf text = STRBUF_INIT;
 	int err;

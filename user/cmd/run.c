@@ -19,8 +19,8 @@
 struct run {
 	const struct options *options;
 	pid_t pid;
-	bool ended;		/* the command */
-	int status;		/* of wait(2), once ended */
+	bool ended; /* the command */
+	int status; /* of wait(2), once ended */
 	unsigned int terminations;
 	bool stop;
 };
@@ -122,8 +122,10 @@ static void adopted_message(void *context, struct session *session)
 static int adopt_and_trace(const struct options *options)
 {
 	struct run run = {.options = options, .pid = options->adopt};
-	struct session_callbacks callbacks = {
-		.done = adopted_done, .signal = adopted_signal, .readable = adopted_message, .context = &run};
+	struct session_callbacks callbacks = {.done = adopted_done,
+					      .signal = adopted_signal,
+					      .readable = adopted_message,
+					      .context = &run};
 	struct strbuf command = STRBUF_INIT;
 	struct session *session = NULL;
 	enum raise_message message;
@@ -141,11 +143,14 @@ static int adopt_and_trace(const struct options *options)
 		log_error("cannot follow the command: %s", strerror(-err));
 		goto out;
 	}
+	for (size_t i = 0; i < options->prepare_count; i++)
+		session_prepare(session, options->prepare[i]);
 	session_watch(session, STDIN_FILENO);
 	if (raise_send(STDIN_FILENO, RAISE_READY, NULL, 0))
 		goto out;
 	session_run(session, &callbacks);
-	if (!session_finish(session))
+	/* A command that could not be executed has nothing to report; the user's side says why. */
+	if (!session_executed(session) || !session_finish(session))
 		status = CMD_EXIT_DONE;
 out:
 	session_close(session);

@@ -17,7 +17,7 @@
 #include "model/notice.h"
 #include "source/tracer.h"
 
-#define MAX_UNMATCHED_FREES 10000	/* kept in full per process, for JSON; all are counted */
+#define MAX_UNMATCHED_FREES 10000 /* kept in full per process, for JSON; all are counted */
 
 struct session {
 	const struct options *options;
@@ -25,9 +25,11 @@ struct session {
 	struct model *model;
 	struct report *report;
 	int signal_fd;
-	int watched_fd;		/* the caller's, or -1 */
+	int watched_fd; /* the caller's, or -1 */
 	uint64_t next_interval_ns;
 	bool destroy_armed;
+	bool executed;
+	bool held_checked; /* since arming: nothing held died unseen */
 };
 
 static uint64_t now_ns(void)
@@ -38,10 +40,16 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+static void doubt_held(struct session *session, const struct event *end);
+
 static void on_event(void *context, const struct event *event)
 {
 	struct session *session = context;
 
+	if ((event->kind == EVENT_EXIT || event->kind == EVENT_EXEC) && !session->held_checked &&
+	    model_held_count(session->model))
+		doubt_held(session, event);
+	session->executed |= event->kind == EVENT_EXEC;
 	/* The model marks the process inexact by itself; here it is only said once. */
 	if (model_apply(session->model, event))
 		log_error("out of memory: from here on the figures are not complete");
@@ -137,7 +145,7 @@ struct held_list {
 	struct held_object {
 		uint32_t process;
 		struct event_buffer buffer;
-	} *objects;
+	} * objects;
 	size_t count, capacity;
 	bool incomplete;
 };
@@ -159,6 +167,25 @@ static void collect_held(void *context, uint32_t process, const struct event_buf
 	}
 	list->objects[list->count].process = process;
 	list->objects[list->count++].buffer = *buffer;
+}
+
+/*
+ * A process ends before its held objects could be looked at: which of them died before it is known to
+ * nobody any more.
+ */
+static void doubt_held(struct session *session, const struct event *end)
+{
+	struct held_list list = {0};
+
+	model_visit_held(session->model, collect_held, &list);
+	for (size_t i = 0; i < list.count; i++) {
+		struct event event = {.process = end->process, .time_ns = end->time_ns, .kind = EVENT_UNSURE};
+
+		event.buffer = list.objects[i].buffer;
+		if (list.objects[i].process == end->process)
+			model_apply(session->model, &event);
+	}
+	free(list.objects);
 }
 
 /* Judges every held object by its memory; what is gone or cannot be judged is told to the model. */
@@ -191,6 +218,7 @@ static void watch_held(struct session *session)
 	if (any == session->destroy_armed)
 		return;
 	session->destroy_armed = any;
+	session->held_checked = false;
 	if (!any) {
 		tracer_disarm_destroy(session->tracer);
 		return;
@@ -202,6 +230,7 @@ static void watch_held(struct session *session)
 	 */
 	tracer_sync(session->tracer);
 	check_held(session);
+	session->held_checked = true;
 }
 
 /* ---- outputs ---- */
@@ -310,6 +339,11 @@ size_t session_process_count(const struct session *session)
 bool session_follows(const struct session *session, pid_t pid)
 {
 	return tracer_follows(session->tracer, pid);
+}
+
+bool session_executed(const struct session *session)
+{
+	return session->executed;
 }
 
 bool session_library_seen(const struct session *session)

@@ -45,6 +45,7 @@ void session_run(struct session *session, const struct session_callbacks *callba
 size_t session_process_count(const struct session *session);
 bool session_follows(const struct session *session, pid_t pid);
 bool session_library_seen(const struct session *session);
+bool session_executed(const struct session *session); /* any followed process called exec */
 
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);

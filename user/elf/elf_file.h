@@ -20,8 +20,8 @@ struct elf_file;
 
 struct elf_symbol {
 	uint64_t vaddr;
-	uint64_t size;		/* 0: the file does not say */
-	bool dynamic;		/* from .dynsym, so exported; otherwise .symtab */
+	uint64_t size; /* 0: the file does not say */
+	bool dynamic;  /* from .dynsym, so exported; otherwise .symtab */
 	bool function;
 };
 

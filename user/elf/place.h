@@ -11,16 +11,17 @@
 struct elf_file;
 
 enum place_cost {
-	PLACE_EMULATED = 1,	/* the kernel emulates the instruction: under 1 us a hit */
-	PLACE_SINGLE_STEP = 2,	/* it steps a copy out of line: 10-14 us a hit in virtual machines, 0.9 us on bare metal */
+	PLACE_EMULATED = 1, /* the kernel emulates the instruction: under 1 us a hit */
+	PLACE_SINGLE_STEP =
+		2, /* it steps a copy out of line: 10-14 us a hit in virtual machines, 0.9 us on bare metal */
 };
 
 struct place {
-	uint64_t vaddr;		/* the instruction to probe: argument registers there are as at entry (rsp may be lower) */
+	uint64_t vaddr; /* the instruction to probe: argument registers there are as at entry (rsp may be lower) */
 	uint64_t file_offset;
-	uint32_t skipped_bytes;	/* from the symbol: 0, 4 after endbr64, or a little more of the prologue */
+	uint32_t skipped_bytes; /* from the symbol: 0, 4 after endbr64, or a little more of the prologue */
 	enum place_cost cost;
-	char instruction[48];	/* "push rbp", for people */
+	char instruction[48]; /* "push rbp", for people */
 };
 
 /*

@@ -3,9 +3,10 @@
 #include "model/process.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/strbuf.h"
 
 struct process *process_find(struct model *model, uint32_t number)
 {
@@ -138,10 +139,12 @@ static void process_forget(struct model *model, struct process *process)
 
 static char *process_make_id(uint32_t pid, uint64_t start_ns, uint32_t exec_count)
 {
-	char text[64];
+	struct strbuf id = STRBUF_INIT;
 
-	snprintf(text, sizeof(text), "%u.%llu.%u", pid, (unsigned long long)start_ns, exec_count);
-	return strdup(text);
+	strbuf_addf(&id, "%u.%llu.%u", pid, (unsigned long long)start_ns, exec_count);
+	if (strbuf_error(&id))
+		strbuf_fini(&id);
+	return id.data;
 }
 
 /* What the event leaves open, a child has from its parent; @from may be NULL. 0 or -ENOMEM. */

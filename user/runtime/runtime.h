@@ -23,47 +23,47 @@ struct census_plan;
 struct elf_file;
 struct strbuf;
 
-#define PLAN_MAX_PROBES 12
-#define PLAN_MAX_FIELDS 32
-#define PLAN_MAX_WALK 4
-#define PLAN_WINDOW_BYTES 80		/* the most an object read may copy */
+#define PLAN_MAX_PROBES   12
+#define PLAN_MAX_FIELDS   32
+#define PLAN_MAX_WALK     4
+#define PLAN_WINDOW_BYTES 80 /* the most an object read may copy */
 
 /* What a hit means. The numbers are part of a probe's cookie: append only. */
 enum probe_role {
-	PROBE_ALLOCATE = 1,	/* argument: a finished object, every field valid */
-	PROBE_FREE = 2,		/* argument: an object about to be freed, every field valid */
-	PROBE_CLOSE = 3,	/* argument: a device object that is being closed */
-	PROBE_BULK_FREE = 4,	/* argument: an allocator about to give everything back */
-	PROBE_DESTROY = 5,	/* argument: an object being destroyed; hit often, so armed only while objects are held */
+	PROBE_ALLOCATE = 1,  /* argument: a finished object, every field valid */
+	PROBE_FREE = 2,      /* argument: an object about to be freed, every field valid */
+	PROBE_CLOSE = 3,     /* argument: a device object that is being closed */
+	PROBE_BULK_FREE = 4, /* argument: an allocator about to give everything back */
+	PROBE_DESTROY = 5,   /* argument: an object being destroyed; hit often, so armed only while objects are held */
 };
 
 struct probe_plan {
 	enum probe_role role;
-	uint8_t argument;	/* which integer argument of the ABI holds the pointer, from 0 */
-	const char *symbol;	/* static string */
+	uint8_t argument;   /* which integer argument of the ABI holds the pointer, from 0 */
+	const char *symbol; /* static string */
 	struct place place;
 };
 
 /* How to read an object: window = bytes at object + offset, or behind one pointer in the object. */
 struct object_read {
-	bool indirect;		/* p = *(object + pointer_offset), window at p + window_offset */
+	bool indirect; /* p = *(object + pointer_offset), window at p + window_offset */
 	uint16_t pointer_offset;
 	uint16_t window_offset;
-	uint16_t window_len;	/* at most PLAN_WINDOW_BYTES */
-	uint16_t device_at;	/* the device object's address is the 8 bytes at this place of the window */
+	uint16_t window_len; /* at most PLAN_WINDOW_BYTES */
+	uint16_t device_at;  /* the device object's address is the 8 bytes at this place of the window */
 };
 
 /* How to get from a device object to the numbers of its chips. */
 struct device_walk {
-	uint64_t chip_vtable;	/* vaddr that the first word of a single chip's object has (address point) */
-	uint64_t mesh_vtable;	/* the same of a mesh */
-	uint16_t chip_id_offset;/* int32 in a chip's object */
+	uint64_t chip_vtable;    /* vaddr that the first word of a single chip's object has (address point) */
+	uint64_t mesh_vtable;    /* the same of a mesh */
+	uint16_t chip_id_offset; /* int32 in a chip's object */
 	/* mesh -> array of chips: p = mesh; p = *(p + hop[i]) for each hop; begin = *(p + array_offset), end = *(p + array_offset + 8) */
 	uint8_t hop_count;
 	uint16_t hop[PLAN_MAX_WALK];
 	uint16_t array_offset;
-	uint16_t stride;	/* bytes per element; the chip's object address is the first word of an element */
-	bool tagged;		/* the byte at element + 8 must be 1, otherwise the chip belongs to another host */
+	uint16_t stride; /* bytes per element; the chip's object address is the first word of an element */
+	bool tagged;     /* the byte at element + 8 must be 1, otherwise the chip belongs to another host */
 };
 
 struct library_plan {
@@ -76,15 +76,15 @@ struct library_plan {
 	uint64_t made_counter_vaddr;
 	/* Where the offsets of the decoded fields are in the window: the runtime's own use. */
 	struct {
-		int16_t size, type, status, hooked, address, page_size, allocator;	/* -1: not in the window */
+		int16_t size, type, status, hooked, address, page_size, allocator; /* -1: not in the window */
 		uint8_t status_allocated;
 	} field;
 	/* The object's own liveness, for held objects: enable_shared_from_this at this offset; -1: none. */
 	int16_t weak_this_offset;
 	/* The allocator's first address per bank etc. is not here: see the census. */
 	size_t layout_count;
-	struct layout_field layout[PLAN_MAX_FIELDS];	/* names are static strings */
-	char version_hint[64];	/* the known layout row it agrees with, or "new layout" */
+	struct layout_field layout[PLAN_MAX_FIELDS]; /* names are static strings */
+	char version_hint[64];                       /* the known layout row it agrees with, or "new layout" */
 };
 
 struct runtime {
@@ -102,7 +102,8 @@ struct runtime {
 	 */
 	int (*plan)(struct elf_file *file, struct library_plan *plan, struct strbuf *report);
 	/* The meaning of a window. Sets buffer->fault when the values are not those of a buffer. Returns false when the hit is none of ours (a hooked allocation that takes no memory). */
-	bool (*decode)(const struct library_plan *plan, enum probe_role role, const uint8_t *window, struct event_buffer *buffer);
+	bool (*decode)(const struct library_plan *plan, enum probe_role role, const uint8_t *window,
+		       struct event_buffer *buffer);
 	/* The layout of the books, likewise (census.h); after plan() succeeded. NULL: no census of this runtime. Same errors. */
 	int (*census_plan)(struct elf_file *file, const struct library_plan *library, struct census_plan *plan,
 			   struct strbuf *report);
@@ -113,6 +114,6 @@ struct runtime {
 	int (*census)(const struct census_input *input, struct census *out);
 };
 
-extern const struct runtime *const runtime_all[];	/* NULL-terminated */
+extern const struct runtime *const runtime_all[]; /* NULL-terminated */
 
 #endif

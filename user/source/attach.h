@@ -13,19 +13,19 @@
 struct bpf_program;
 
 enum attach_method {
-	ATTACH_PERF = 1,	/* detaching takes about 0.1 s a place, one after the other */
-	ATTACH_MULTI = 2,	/* about 20 ms for all of them */
+	ATTACH_PERF = 1,  /* detaching takes about 0.1 s a place, one after the other */
+	ATTACH_MULTI = 2, /* about 20 ms for all of them */
 };
 
 struct attach_site {
-	uint64_t offset;	/* in the file */
+	uint64_t offset; /* in the file */
 	uint64_t cookie;
 };
 
 #define ATTACH_MAX_SITES 8
 
 struct attachment {
-	int fds[ATTACH_MAX_SITES];	/* of links; closing the last reference detaches */
+	int fds[ATTACH_MAX_SITES]; /* of links; closing the last reference detaches */
 	size_t count;
 };
 

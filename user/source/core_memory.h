@@ -22,6 +22,7 @@ struct core_facts {
 	int32_t signal;
 	uint32_t user;
 	const char *command;	/* as the kernel cut it: 80 bytes; owned by the memory */
+	uint64_t left_out_bytes; /* never written to, or excluded by the program: not counted as missing */
 	uint64_t cut_bytes;	/* promised by the headers and not in the file */
 };
 void core_memory_facts(const struct memory *memory, struct core_facts *out);

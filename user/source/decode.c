@@ -70,13 +70,14 @@ static void decode_exit(const struct wire_exit *record, struct decoded *out)
 	event->core_dumped = WCOREDUMP(status);
 }
 
-int decode_record(const void *record, size_t len, const struct library_plan *(*plan_of)(void *context, uint32_t library),
-		  void *context, struct decoded *out)
+int decode_record(const void *record, size_t len,
+		  const struct library_plan *(*plan_of)(void *context, uint32_t library), void *context,
+		  struct decoded *out)
 {
 	static const size_t sizes[] = {
 		[WIRE_OBJECT] = sizeof(struct wire_object), [WIRE_CALL] = sizeof(struct wire_call),
 		[WIRE_DEVICE] = sizeof(struct wire_device), [WIRE_FORK] = sizeof(struct wire_fork),
-		[WIRE_EXEC] = sizeof(struct wire_exec),	    [WIRE_EXIT] = sizeof(struct wire_exit),
+		[WIRE_EXEC] = sizeof(struct wire_exec),     [WIRE_EXIT] = sizeof(struct wire_exit),
 	};
 	const struct wire_head *head = record;
 	const struct wire_fork *fork = record;

@@ -18,18 +18,19 @@ struct library_plan;
 
 struct decoded {
 	struct wire_head head;
-	struct event event;	/* kind 0: the record means nothing for the model */
-	uint32_t exec_next;	/* EXEC: the number that begins; event.birth-like facts below */
+	struct event event; /* kind 0: the record means nothing for the model */
+	uint32_t exec_next; /* EXEC: the number that begins; event.birth-like facts below */
 	uint32_t exec_count;
-	uint64_t start_ns;	/* EXEC, BIRTH */
-	struct wire_lost lost;	/* EXIT */
+	uint64_t start_ns;     /* EXEC, BIRTH */
+	struct wire_lost lost; /* EXIT */
 };
 
 /*
  * @plan_of gives the plan of a library index, NULL if there is none. Only 0, or -EINVAL: the record is
  * too short or of an unknown kind, or names an unknown library.
  */
-int decode_record(const void *record, size_t len, const struct library_plan *(*plan_of)(void *context, uint32_t library),
-		  void *context, struct decoded *out);
+int decode_record(const void *record, size_t len,
+		  const struct library_plan *(*plan_of)(void *context, uint32_t library), void *context,
+		  struct decoded *out);
 
 #endif

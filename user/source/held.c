@@ -8,7 +8,7 @@
 #include "runtime/runtime.h"
 #include "source/procfs.h"
 
-#define MAX_USE_COUNT 1000000	/* more owners than this is garbage, not an object */
+#define MAX_USE_COUNT 1000000 /* more owners than this is garbage, not an object */
 
 /* Are the object's own fields those of the buffer we know? A view of another buffer may have taken its place. */
 static enum object_state same_buffer(pid_t pid, const struct library_plan *plan, const struct event_buffer *expected)
@@ -49,7 +49,7 @@ enum object_state held_check(pid_t pid, const struct library_plan *plan, const s
 		return OBJECT_UNSURE;
 	err = procfs_read_memory(pid, expected->object + (uint64_t)plan->weak_this_offset, &weak, sizeof(weak));
 	if (err == -ESRCH || err == -EFAULT)
-		return OBJECT_GONE;	/* not even the page is there */
+		return OBJECT_GONE; /* not even the page is there */
 	if (err)
 		return OBJECT_UNSURE;
 	if (weak.self != expected->object || !weak.control || weak.control % 8)

@@ -3,7 +3,6 @@
 #include "source/library.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +26,7 @@ struct identity {
 
 struct entry {
 	struct identity identity;
-	struct library *library;	/* NULL: no runtime's library */
+	struct library *library; /* NULL: no runtime's library */
 };
 
 struct libraries {
@@ -209,20 +208,22 @@ out:
 	return err;
 }
 
-int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping, struct library **out)
+int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping,
+			 struct library **out)
 {
 	int fd = procfs_open_mapping(pid, mapping);
 
 	*out = NULL;
-	return fd < 0 ? -ESRCH : libraries_of_fd(libraries, fd, pid, mapping->path, out);
+	/* Gone, or no file at all: a device that is mapped executable. */
+	return fd < 0 ? fd == -EINVAL ? 0 : -ESRCH : libraries_of_fd(libraries, fd, pid, mapping->path, out);
 }
 
 int libraries_of_file(struct libraries *libraries, const char *path, struct library **out)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int fd = procfs_open_regular(path);
 
 	*out = NULL;
-	return fd < 0 ? -errno : libraries_of_fd(libraries, fd, 0, path, out);
+	return fd < 0 ? fd : libraries_of_fd(libraries, fd, 0, path, out);
 }
 
 uint64_t library_base(const struct library *library, const struct procfs_mapping *mapping)

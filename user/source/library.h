@@ -14,20 +14,20 @@
 #include "source/live.h"
 
 enum library_state {
-	LIBRARY_OTHER = 1,		/* no runtime's library */
-	LIBRARY_PLANNED = 2,		/* to be attached */
+	LIBRARY_OTHER = 1,   /* no runtime's library */
+	LIBRARY_PLANNED = 2, /* to be attached */
 	LIBRARY_ATTACHED = 3,
-	LIBRARY_UNSUPPORTED = 4,	/* a runtime's library that is not observed; it was said why */
+	LIBRARY_UNSUPPORTED = 4, /* a runtime's library that is not observed; it was said why */
 };
 
 struct library {
 	enum library_state state;
-	uint32_t index;			/* in cookies and wire records; valid from PLANNED on */
-	int fd;				/* keeps the inode from being reused; -1 for OTHER */
-	char *path;			/* as the first process shows it */
+	uint32_t index; /* in cookies and wire records; valid from PLANNED on */
+	int fd;         /* keeps the inode from being reused; -1 for OTHER */
+	char *path;     /* as the first process shows it */
 	char build_id[65];
 	struct library_plan plan;
-	uint64_t exec_vaddr, exec_offset;	/* one place of the file's executable segment, for load bases */
+	uint64_t exec_vaddr, exec_offset; /* one place of the file's executable segment, for load bases */
 	struct live_attachment attachment;
 	uint64_t attached_ns;
 	struct live_attachment destroy;
@@ -46,7 +46,8 @@ struct procfs_mapping;
  * The library behind a mapping of @pid, looked at now if it is new. *out is NULL for files that are no
  * runtime's. 0, -ESRCH (the mapping is gone), -ENOMEM.
  */
-int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping, struct library **out);
+int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping,
+			 struct library **out);
 
 /* The same for a file that may not be mapped yet. 0, -errno of opening it, -ENOMEM. */
 int libraries_of_file(struct libraries *libraries, const char *path, struct library **out);

@@ -24,7 +24,7 @@ struct live {
 	struct tracer *bpf;
 	struct ring_buffer *ring;
 	enum attach_method method;
-	live_reader reader;	/* during live_drain() */
+	live_reader reader; /* during live_drain() */
 	void *context;
 	size_t left;
 };
@@ -56,7 +56,8 @@ static int explain(int err)
 		log_error("no permission to trace: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE "
 			  "(CAP_SYS_ADMIN on kernels before 6.6)");
 	else if (err == -ESRCH || err == -ENOENT)
-		log_error("this kernel has no BTF type information (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed");
+		log_error(
+			"this kernel has no BTF type information (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed");
 	else if (err == -EINVAL || err == -ENOTSUP)
 		log_error("this kernel refuses the BPF programs: 5.15 or newer is needed (--verbose shows why)");
 	else
@@ -196,7 +197,8 @@ int live_set_library(struct live *live, uint32_t index, const struct library_pla
 }
 
 /* Collects the plan's probes of the given roles (a bit each), in descending order of role. */
-static size_t select_sites(const struct library_plan *plan, uint32_t index, unsigned int roles, struct attach_site *sites)
+static size_t select_sites(const struct library_plan *plan, uint32_t index, unsigned int roles,
+			   struct attach_site *sites)
 {
 	size_t count = 0;
 

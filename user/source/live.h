@@ -18,7 +18,7 @@ struct library_plan;
 struct live;
 
 struct live_options {
-	size_t ring_bytes;	/* a power of two, at least a page; 0: 64 MiB */
+	size_t ring_bytes; /* a power of two, at least a page; 0: 64 MiB */
 };
 
 /*

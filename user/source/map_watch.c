@@ -3,6 +3,7 @@
 #include "source/map_watch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/perf_event.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DATA_PAGES 16	/* a power of two; a record is about 150 bytes */
+#define DATA_PAGES 16 /* a power of two; a record is about 150 bytes */
 
 struct map_watch {
 	int epoll_fd;
@@ -42,7 +43,7 @@ static int open_cpu(struct map_watch *watch, size_t cpu)
 
 	fd = syscall(SYS_perf_event_open, &attr, -1, (int)cpu, -1, PERF_FLAG_FD_CLOEXEC);
 	if (fd < 0)
-		return errno == ENODEV ? 0 : -errno;	/* an offline CPU */
+		return errno == ENODEV ? 0 : -errno; /* an offline CPU */
 	watch->cpu[cpu].fd = fd;
 	map = mmap(NULL, watch->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
@@ -105,8 +106,35 @@ static void copy_out(const struct map_watch *watch, const char *data, uint64_t a
 		((char *)to)[i] = data[(at + i) & (watch->data_bytes - 1)];
 }
 
-static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *page,
-			 void (*mapped)(void *context, uint32_t pid), void *context)
+/* PERF_RECORD_MMAP2 as perf_event_open(2) has it; the file's name follows. */
+struct mmap2_record {
+	struct perf_event_header header;
+	uint32_t pid, tid;
+	uint64_t address, length, offset;
+	uint32_t major, minor;
+	uint64_t inode, generation;
+	uint32_t protection, flags;
+};
+
+static void read_mapping(const struct map_watch *watch, const char *data, uint64_t at, uint16_t size,
+			 map_watch_visitor mapped, void *context)
+{
+	struct mmap2_record record;
+	char path[PATH_MAX + 1];
+	size_t len;
+
+	if (size <= sizeof(record))
+		return;
+	copy_out(watch, data, at, &record, sizeof(record));
+	len = size - sizeof(record);
+	len = len < PATH_MAX ? len : PATH_MAX;
+	copy_out(watch, data, at + sizeof(record), path, len);
+	path[len] = 0;
+	mapped(context, record.pid, path);
+}
+
+static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *page, map_watch_visitor mapped,
+			 void *context)
 {
 	const char *data = (const char *)page + (watch->map_bytes - watch->data_bytes);
 	uint64_t head = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE), tail = page->data_tail, lost = 0;
@@ -114,15 +142,13 @@ static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *p
 	struct {
 		uint64_t id, lost;
 	} loss;
-	uint32_t pid;
 
 	while (tail < head) {
 		copy_out(watch, data, tail, &header, sizeof(header));
 		if (header.size < sizeof(header))
 			break;
-		if (header.type == PERF_RECORD_MMAP2 || header.type == PERF_RECORD_MMAP) {
-			copy_out(watch, data, tail + sizeof(header), &pid, sizeof(pid));
-			mapped(context, pid);
+		if (header.type == PERF_RECORD_MMAP2) {
+			read_mapping(watch, data, tail, header.size, mapped, context);
 		} else if (header.type == PERF_RECORD_LOST) {
 			copy_out(watch, data, tail + sizeof(header), &loss, sizeof(loss));
 			lost += loss.lost;
@@ -133,7 +159,7 @@ static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *p
 	return lost;
 }
 
-uint64_t map_watch_read(struct map_watch *watch, void (*mapped)(void *context, uint32_t pid), void *context)
+uint64_t map_watch_read(struct map_watch *watch, map_watch_visitor mapped, void *context)
 {
 	uint64_t lost = 0;
 

@@ -18,9 +18,10 @@ void map_watch_close(struct map_watch *watch);
 int map_watch_fd(const struct map_watch *watch);
 
 /*
- * Calls @mapped with the pid of each process that mapped something, once per record. Returns how many
- * records the kernel had to drop since the last call: the caller then looks at every process it follows.
+ * Calls @mapped with the pid of each process that mapped something, and the file's path as that process
+ * sees it, once per record. Returns how many records the kernel had to drop since the last call: the caller then looks at every process it follows.
  */
-uint64_t map_watch_read(struct map_watch *watch, void (*mapped)(void *context, uint32_t pid), void *context);
+typedef void (*map_watch_visitor)(void *context, uint32_t pid, const char *path);
+uint64_t map_watch_read(struct map_watch *watch, map_watch_visitor mapped, void *context);
 
 #endif

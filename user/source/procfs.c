@@ -160,21 +160,40 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 			err = visit(context, &mapping);
 	}
 	if (!err && ferror(file))
-		err = -ESRCH;	/* the address space went away meanwhile */
+		err = -ESRCH; /* the address space went away meanwhile */
 	free(line);
 	fclose(file);
 	return err;
 }
 
+int procfs_open_regular(const char *path)
+{
+	char link[48];
+	struct stat st;
+	int place, fd;
+
+	/* First only a handle to it, which opens nothing; then that very file. */
+	place = open(path, O_PATH | O_CLOEXEC);
+	if (place < 0)
+		return -errno;
+	if (fstat(place, &st) || !S_ISREG(st.st_mode)) {
+		close(place);
+		return -EINVAL;
+	}
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", place);
+	fd = open(link, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	close(place);
+	return fd;
+}
+
 int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping)
 {
 	char path[96];
-	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, mapping->start, mapping->end);
-	/* O_NONBLOCK: whatever it is, opening it must not block. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	return fd >= 0 ? fd : -errno;
+	return procfs_open_regular(path);
 }
 
 int procfs_read_memory(pid_t pid, uint64_t address, void *buf, size_t len)

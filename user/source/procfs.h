@@ -13,12 +13,12 @@
 
 struct strbuf;
 
-#define PROCFS_MAX_COMMAND 65536	/* bytes of a command line that are kept */
+#define PROCFS_MAX_COMMAND 65536 /* bytes of a command line that are kept */
 
 struct procfs_stat {
-	uint64_t start_ns;	/* CLOCK_BOOTTIME, in steps of a clock tick (10 ms) */
+	uint64_t start_ns; /* CLOCK_BOOTTIME, in steps of a clock tick (10 ms) */
 	bool kernel_thread;
-	bool zombie;		/* the leader is a zombie; other threads may run */
+	bool zombie; /* the leader is a zombie; other threads may run */
 };
 
 /* 0, -ESRCH, -EINVAL. */
@@ -33,9 +33,9 @@ int procfs_cgroup(pid_t pid, struct strbuf *out);
 /* One executable mapping of a file. */
 struct procfs_mapping {
 	uint64_t start, end, offset;
-	uint64_t inode;			/* never 0 */
+	uint64_t inode; /* never 0 */
 	uint32_t major, minor;
-	const char *path;		/* as the kernel shows it: may end in " (deleted)", may be anything */
+	const char *path; /* as the kernel shows it: may end in " (deleted)", may be anything */
 };
 
 /*
@@ -46,6 +46,12 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 
 /* Splits one line of /proc/PID/maps (without newline; is changed). False: not an executable file mapping, or malformed. */
 bool procfs_parse_mapping(char *line, struct procfs_mapping *out);
+
+/*
+ * Opens a file for reading if it is a regular one: opening a FIFO would block, opening a device may do
+ * anything. A descriptor or -errno; -EINVAL for other kinds.
+ */
+int procfs_open_regular(const char *path);
 
 /* Opens the file behind a mapping, also when it was deleted or is in another mount namespace. A descriptor or -errno. */
 int procfs_open_mapping(pid_t pid, const struct procfs_mapping *mapping);

@@ -17,37 +17,27 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
-#include "base/table.h"
 #include "source/decode.h"
 #include "source/held.h"
 #include "source/library.h"
 #include "source/live.h"
 #include "source/map_watch.h"
 #include "source/procfs.h"
+#include "source/tracked.h"
 
-#define BATCH		65536	/* records taken in before anything else gets a turn */
-#define TICK_MS		2	/* while records come */
-#define IDLE_ROUNDS	10	/* ticks without a record before the reader sleeps */
+#define BATCH       65536 /* records taken in before anything else gets a turn */
+#define TICK_MS     2     /* while records come */
+#define IDLE_ROUNDS 10    /* ticks without a record before the reader sleeps */
 
 /* The fixed words of OUTPUT: model/notice.h has them all; a source may not include the model. */
 #define REASON_UNSUPPORTED "unsupported-library"
-#define REASON_LOST "lost-records"
+#define REASON_LOST        "lost-records"
+#define REASON_LATE        "attached-late"
 
-#define MAX_RUNTIMES 8		/* copies of a runtime in one process */
-
-struct tracked {
+/* A file that some process mapped; not looked at yet. */
+struct mapped {
 	uint32_t pid;
-	uint32_t process;	/* number of the present (process, exec) pair */
-	enum birth_how how;
-	uint64_t born_ns;	/* when this address space began to be followed */
-	struct strbuf command;
-	struct wire_lost lost;	/* already reported */
-	size_t runtime_count;
-	struct {
-		struct library *library;
-		uint64_t base;
-		bool told;	/* a forked child is not worth a word until it uses what it inherited */
-	} runtime[MAX_RUNTIMES];
+	char *path; /* as that process sees it */
 };
 
 struct tracer {
@@ -63,10 +53,10 @@ struct tracer {
 	bool library_seen;
 	bool destroy_armed;
 	uint64_t processes_full;
-	struct tracked **tracked;	/* slots; NULL when free */
-	size_t tracked_capacity, tracked_count;
-	struct table by_pid, by_process;	/* -> slot */
-	struct table mapped;			/* pids that mapped something since the last look */
+	struct tracked_set tracked;
+	struct mapped *mapped; /* since the last look */
+	size_t mapped_count, mapped_capacity;
+	uint64_t mapped_lost;
 };
 
 static uint64_t now_ns(void)
@@ -84,77 +74,17 @@ static void emit(struct tracer *tracer, const struct event *event)
 
 /* ---- the processes that are followed ---- */
 
-static struct tracked *find_pid(const struct tracer *tracer, uint32_t pid)
-{
-	uint32_t slot;
-
-	return table_find(&tracer->by_pid, pid, &slot) ? tracer->tracked[slot] : NULL;
-}
-
-static struct tracked *find_process(const struct tracer *tracer, uint32_t process)
-{
-	uint32_t slot;
-
-	return table_find(&tracer->by_process, process, &slot) ? tracer->tracked[slot] : NULL;
-}
-
-static int free_slot(struct tracer *tracer, uint32_t *slot)
-{
-	size_t capacity = tracer->tracked_capacity ? 2 * tracer->tracked_capacity : 16;
-	struct tracked **grown;
-
-	if (tracer->tracked_count < tracer->tracked_capacity) {
-		for (*slot = 0; tracer->tracked[*slot]; (*slot)++)
-			;
-		return 0;
-	}
-	grown = realloc(tracer->tracked, capacity * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	memset(grown + tracer->tracked_capacity, 0, (capacity - tracer->tracked_capacity) * sizeof(*grown));
-	*slot = tracer->tracked_capacity;
-	tracer->tracked = grown;
-	tracer->tracked_capacity = capacity;
-	return 0;
-}
-
-static void drop(struct tracer *tracer, struct tracked *tracked)
-{
-	uint32_t slot;
-
-	table_remove(&tracer->by_process, tracked->process, NULL);
-	if (table_remove(&tracer->by_pid, tracked->pid, &slot)) {
-		tracer->tracked[slot] = NULL;
-		tracer->tracked_count--;
-	}
-	strbuf_fini(&tracked->command);
-	free(tracked);
-}
-
 static struct tracked *add(struct tracer *tracer, uint32_t pid, uint32_t process, enum birth_how how, uint64_t born_ns)
 {
-	struct tracked *tracked = calloc(1, sizeof(*tracked));
-	uint32_t slot;
+	struct tracked *tracked = tracked_add(&tracer->tracked, pid, process);
 
-	if (!tracked || free_slot(tracer, &slot))
-		goto fail;
-	tracked->pid = pid;
-	tracked->process = process;
+	if (!tracked) {
+		log_error("out of memory: process %u is not followed", pid);
+		return NULL;
+	}
 	tracked->how = how;
 	tracked->born_ns = born_ns;
-	if (table_set(&tracer->by_pid, pid, slot))
-		goto fail;
-	if (table_set(&tracer->by_process, process, slot)) {
-		table_remove(&tracer->by_pid, pid, NULL);
-		goto fail;
-	}
-	tracer->tracked[slot] = tracked;
-	tracer->tracked_count++;
 	return tracked;
-fail:
-	free(tracked);
-	log_error("out of memory: process %u is not followed", pid);
-	return NULL;
 }
 
 /* Tells of a new address space. Its command, user and cgroup come from /proc while it lives. */
@@ -282,11 +212,12 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 		unsupported(tracer, tracked, library, "not supported");
 		return;
 	}
-	if (tracked->runtime_count == MAX_RUNTIMES) {
+	if (tracked->runtime_count == TRACKED_MAX_RUNTIMES) {
 		unsupported(tracer, tracked, library, "too many copies in one process");
 		return;
 	}
-	if (library->state == LIBRARY_PLANNED && !library_code_intact(library, (pid_t)tracked->pid, base, &breakpoint)) {
+	if (library->state == LIBRARY_PLANNED &&
+	    !library_code_intact(library, (pid_t)tracked->pid, base, &breakpoint)) {
 		library->state = LIBRARY_UNSUPPORTED;
 		log_warning("the library in process %u was changed in memory: not attached", tracked->pid);
 		unsupported(tracer, tracked, library, "its code was changed in memory");
@@ -320,7 +251,7 @@ static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 
 	err = libraries_of_mapping(scan->tracer->libraries, (pid_t)scan->tracked->pid, mapping, &library);
 	if (err)
-		return err == -ENOMEM ? err : 0;	/* this mapping is gone: others may still be there */
+		return err == -ENOMEM ? err : 0; /* this mapping is gone: others may still be there */
 	if (!library)
 		return 0;
 	/* A library has several executable mappings at times; the one with the probes counts. */
@@ -390,12 +321,14 @@ static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t 
 		       uint64_t start_ns, uint64_t time_ns)
 {
 	struct event event = {.kind = EVENT_EXEC, .process = tracked->process, .time_ns = time_ns};
-	uint32_t slot, previous = tracked->process;
+	uint32_t previous = tracked->process;
 
 	emit(tracer, &event);
-	if (!table_remove(&tracer->by_process, previous, &slot) || table_set(&tracer->by_process, next, slot))
+	if (tracked_renumber(&tracer->tracked, tracked, next)) {
+		log_error("out of memory: process %u is not followed any more", tracked->pid);
+		tracked_drop(&tracer->tracked, tracked);
 		return;
-	tracked->process = next;
+	}
 	tracked->how = BIRTH_EXEC;
 	tracked->born_ns = time_ns;
 	tracked->runtime_count = 0;
@@ -406,11 +339,11 @@ static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t 
 static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 {
 	const struct event_birth *birth = &decoded->event.birth;
-	struct tracked *parent = find_process(tracer, birth->parent), *child, *old;
+	struct tracked *parent = tracked_by_process(&tracer->tracked, birth->parent), *child, *old;
 
-	old = find_pid(tracer, birth->pid);
-	if (old)	/* its end was lost, and the pid is in use again */
-		drop(tracer, old);
+	old = tracked_by_pid(&tracer->tracked, birth->pid);
+	if (old) /* its end was lost, and the pid is in use again */
+		tracked_drop(&tracer->tracked, old);
 	child = add(tracer, birth->pid, decoded->head.process, BIRTH_FORK, decoded->head.time_ns);
 	if (!child)
 		return;
@@ -424,20 +357,84 @@ static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 	}
 }
 
+/* ---- files that were mapped and not looked at yet ---- */
+
+static void on_mapped(void *context, uint32_t pid, const char *path)
+{
+	struct tracer *tracer = context;
+	size_t capacity = tracer->mapped_capacity ? 2 * tracer->mapped_capacity : 64;
+	struct mapped *grown;
+	char *copy = strdup(path);
+
+	if (copy && tracer->mapped_count == tracer->mapped_capacity) {
+		grown = realloc(tracer->mapped, capacity * sizeof(*grown));
+		if (!grown) {
+			free(copy);
+			copy = NULL;
+		} else {
+			tracer->mapped = grown;
+			tracer->mapped_capacity = capacity;
+		}
+	}
+	if (!copy) { /* as if the kernel had dropped it: every process is looked at then */
+		tracer->mapped_lost++;
+		return;
+	}
+	tracer->mapped[tracer->mapped_count].pid = pid;
+	tracer->mapped[tracer->mapped_count++].path = copy;
+}
+
+static void collect_mapped(struct tracer *tracer)
+{
+	tracer->mapped_lost += map_watch_read(tracer->watch, on_mapped, tracer);
+}
+
+static void forget_mapped(struct tracer *tracer)
+{
+	for (size_t i = 0; i < tracer->mapped_count; i++)
+		free(tracer->mapped[i].path);
+	tracer->mapped_count = 0;
+}
+
+/*
+ * A process ends before its mappings were looked at. If it mapped a runtime's library, its buffers were
+ * not seen, which must be said; only the path is left to tell.
+ */
+static void judge_unseen(struct tracer *tracer, const struct tracked *tracked)
+{
+	struct library *library;
+
+	if (tracked->runtime_count || tracked->how == BIRTH_ATTACH)
+		return;
+	collect_mapped(tracer);
+	for (size_t i = 0; i < tracer->mapped_count; i++) {
+		if (tracer->mapped[i].pid != tracked->pid ||
+		    libraries_of_file(tracer->libraries, tracer->mapped[i].path, &library) || !library)
+			continue;
+		/* Attached to before the process began: then its records would have named the library. */
+		if (library->state == LIBRARY_ATTACHED && library->attached_ns <= tracked->born_ns)
+			continue;
+		tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_LATE,
+					  "it ended before its library could be attached to");
+		return;
+	}
+}
+
 static void end_process(struct tracer *tracer, struct tracked *tracked, struct event *event,
 			const struct wire_lost *lost)
 {
 	report_lost(tracer, tracked, lost, event->time_ns);
+	judge_unseen(tracer, tracked);
 	event->process = tracked->process;
 	emit(tracer, event);
-	drop(tracer, tracked);
+	tracked_drop(&tracer->tracked, tracked);
 }
 
 /* A record of a process number whose birth was lost: the map still knows it, or nobody does. */
 static struct tracked *adopt(struct tracer *tracer, const struct wire_head *head)
 {
 	struct wire_process process = {.process = head->process};
-	struct tracked *tracked = find_pid(tracer, head->pid);
+	struct tracked *tracked = tracked_by_pid(&tracer->tracked, head->pid);
 
 	if (live_lookup(tracer->live, head->pid, &process) || process.process != head->process)
 		process = (struct wire_process){.process = head->process};
@@ -446,12 +443,13 @@ static struct tracked *adopt(struct tracer *tracer, const struct wire_head *head
 		return tracked;
 	}
 	if (tracked)
-		drop(tracer, tracked);
+		tracked_drop(&tracer->tracked, tracked);
 	tracked = add(tracer, head->pid, head->process, BIRTH_FORK, head->time_ns);
 	if (!tracked)
 		return NULL;
 	emit_birth(tracer, tracked, process.previous, process.exec_count, process.start_ns);
-	tracer->callbacks.inexact(tracer->callbacks.context, head->process, REASON_LOST, "the record of its start was lost");
+	tracer->callbacks.inexact(tracer->callbacks.context, head->process, REASON_LOST,
+				  "the record of its start was lost");
 	return tracked;
 }
 
@@ -477,7 +475,7 @@ static void on_record(void *context, const void *record, size_t len)
 		begin_fork(tracer, &decoded);
 		return;
 	}
-	tracked = find_process(tracer, decoded.head.process);
+	tracked = tracked_by_process(&tracer->tracked, decoded.head.process);
 	if (!tracked)
 		tracked = adopt(tracer, &decoded.head);
 	if (!tracked)
@@ -539,40 +537,32 @@ static int drain(struct tracer *tracer)
 
 /* ---- new mappings ---- */
 
-static void on_mapped(void *context, uint32_t pid)
-{
-	struct tracer *tracer = context;
-
-	/* A start of a process maps dozens of files: look once, afterwards. */
-	if (table_set(&tracer->mapped, pid, 0))
-		log_warning("out of memory: new libraries in process %u are not looked for", pid);
-}
-
 static void look_at_mappings(struct tracer *tracer)
 {
-	uint64_t lost = map_watch_read(tracer->watch, on_mapped, tracer);
 	struct tracked *tracked;
-	uint32_t unused;
 	size_t cursor = 0;
-	uint64_t pid;
 
-	if (lost) {
-		log_debug("%llu records of new mappings were dropped: looking at every process", (unsigned long long)lost);
-		for (size_t i = 0; i < tracer->tracked_capacity; i++) {
-			if (tracer->tracked[i])
-				on_mapped(tracer, tracer->tracked[i]->pid);
-		}
+	collect_mapped(tracer);
+	if (tracer->mapped_lost) {
+		log_debug("%llu records of new mappings were dropped: looking at every process",
+			  (unsigned long long)tracer->mapped_lost);
+		tracer->mapped_lost = 0;
+		while ((tracked = tracked_next(&tracer->tracked, &cursor)))
+			scan_process(tracer, tracked);
 	}
-	if (!tracer->mapped.count)
+	if (!tracer->mapped_count)
 		return;
 	/* What the ring says of forks and execs up to here comes first. */
 	drain(tracer);
-	while (table_next(&tracer->mapped, &cursor, &pid, &unused)) {
-		tracked = find_pid(tracer, (uint32_t)pid);
+	for (size_t i = 0; i < tracer->mapped_count; i++) {
+		/* A start of a process maps dozens of files: look once. */
+		if (i && tracer->mapped[i].pid == tracer->mapped[i - 1].pid)
+			continue;
+		tracked = tracked_by_pid(&tracer->tracked, tracer->mapped[i].pid);
 		if (tracked)
 			scan_process(tracer, tracked);
 	}
-	table_fini(&tracer->mapped);
+	forget_mapped(tracer);
 }
 
 /* ---- the interface ---- */
@@ -627,16 +617,9 @@ void tracer_close(struct tracer *tracer)
 	libraries_free(tracer->libraries);
 	map_watch_close(tracer->watch);
 	live_close(tracer->live);
-	for (size_t i = 0; i < tracer->tracked_capacity; i++) {
-		if (tracer->tracked[i]) {
-			strbuf_fini(&tracer->tracked[i]->command);
-			free(tracer->tracked[i]);
-		}
-	}
-	free(tracer->tracked);
-	table_fini(&tracer->by_pid);
-	table_fini(&tracer->by_process);
-	table_fini(&tracer->mapped);
+	tracked_fini(&tracer->tracked);
+	forget_mapped(tracer);
+	free(tracer->mapped);
 	if (tracer->epoll_fd >= 0)
 		close(tracer->epoll_fd);
 	free(tracer);
@@ -677,7 +660,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		return err;
 	if (st.kernel_thread)
 		return -EINVAL;
-	if (find_pid(tracer, (uint32_t)pid))
+	if (tracked_by_pid(&tracer->tracked, (uint32_t)pid))
 		return 0;
 	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, tracer->options.follow_children, &process);
 	if (err)
@@ -694,10 +677,10 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	err = procfs_stat(pid, &st);
 	if (err || st.zombie) {
 		tracer_sync(tracer);
-		tracked = find_process(tracer, process);
+		tracked = tracked_by_process(&tracer->tracked, process);
 		if (tracked && err) {
 			live_forget(tracer->live, (uint32_t)pid);
-			drop(tracer, tracked);
+			tracked_drop(&tracer->tracked, tracked);
 			return -ESRCH;
 		}
 	}
@@ -732,6 +715,8 @@ void tracer_dispatch(struct tracer *tracer)
 
 	/* Clears the readiness of the ring's descriptor; what woke us is found by looking. */
 	epoll_wait(tracer->epoll_fd, events, 4, 0);
+	/* Mappings first: a process whose end is in the ring is judged by what it mapped. */
+	collect_mapped(tracer);
 	n = drain(tracer);
 	look_at_mappings(tracer);
 	if (n) {
@@ -754,19 +739,19 @@ void tracer_dispatch(struct tracer *tracer)
 void tracer_sync(struct tracer *tracer)
 {
 	uint64_t time_ns = now_ns();
+	struct tracked *tracked;
+	size_t cursor = 0;
 
 	do {
 		drain(tracer);
 	} while (tracer->full_batch);
-	for (size_t i = 0; i < tracer->tracked_capacity; i++) {
-		if (tracer->tracked[i])
-			lookup_lost(tracer, tracer->tracked[i], time_ns);
-	}
+	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
+		lookup_lost(tracer, tracked, time_ns);
 }
 
 size_t tracer_process_count(const struct tracer *tracer)
 {
-	return tracer->tracked_count;
+	return tracer->tracked.count;
 }
 
 bool tracer_library_seen(const struct tracer *tracer)
@@ -776,7 +761,7 @@ bool tracer_library_seen(const struct tracer *tracer)
 
 bool tracer_follows(const struct tracer *tracer, pid_t pid)
 {
-	return find_pid(tracer, (uint32_t)pid) != NULL;
+	return tracked_by_pid(&tracer->tracked, (uint32_t)pid) != NULL;
 }
 
 /* ---- held objects ---- */
@@ -822,7 +807,7 @@ void tracer_disarm_destroy(struct tracer *tracer)
 			continue;
 		attachment = malloc(sizeof(*attachment));
 		if (!attachment)
-			continue;	/* stays armed: it costs hits, not truth */
+			continue; /* stays armed: it costs hits, not truth */
 		*attachment = library->destroy;
 		memset(&library->destroy, 0, sizeof(library->destroy));
 		library->destroy_armed = false;
@@ -836,7 +821,7 @@ void tracer_disarm_destroy(struct tracer *tracer)
 
 enum object_state tracer_check_object(struct tracer *tracer, uint32_t process, const struct event_buffer *expected)
 {
-	struct tracked *tracked = find_process(tracer, process);
+	struct tracked *tracked = tracked_by_process(&tracer->tracked, process);
 
 	if (!tracked)
 		return OBJECT_GONE;

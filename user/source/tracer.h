@@ -16,7 +16,7 @@
 struct tracer;
 
 struct tracer_options {
-	size_t ring_bytes;		/* 0: default */
+	size_t ring_bytes; /* 0: default */
 	bool follow_children;
 };
 
@@ -50,15 +50,15 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
  */
 void tracer_prepare(struct tracer *tracer, const char *path);
 
-int tracer_fd(const struct tracer *tracer);		/* for epoll: readable when there is work */
-int tracer_timeout_ms(const struct tracer *tracer);	/* for epoll_wait: -1 while nothing happens */
-void tracer_dispatch(struct tracer *tracer);		/* call when readable and on time-out */
+int tracer_fd(const struct tracer *tracer);         /* for epoll: readable when there is work */
+int tracer_timeout_ms(const struct tracer *tracer); /* for epoll_wait: -1 while nothing happens */
+void tracer_dispatch(struct tracer *tracer);        /* call when readable and on time-out */
 /* Takes in everything that was recorded before this call. */
 void tracer_sync(struct tracer *tracer);
 
-size_t tracer_process_count(const struct tracer *tracer);	/* followed and alive */
+size_t tracer_process_count(const struct tracer *tracer); /* followed and alive */
 bool tracer_follows(const struct tracer *tracer, pid_t pid);
-bool tracer_library_seen(const struct tracer *tracer);		/* any runtime observed so far */
+bool tracer_library_seen(const struct tracer *tracer); /* any runtime observed so far */
 
 /*
  * While objects are held their destruction must be seen: arm makes sure (of all libraries in use),
@@ -70,7 +70,7 @@ void tracer_disarm_destroy(struct tracer *tracer);
 enum object_state {
 	OBJECT_ALIVE = 1,
 	OBJECT_GONE = 2,
-	OBJECT_UNSURE = 3,	/* its memory cannot be judged */
+	OBJECT_UNSURE = 3, /* its memory cannot be judged */
 };
 
 /*

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The processes that are followed, by pid and by process number. Owns its entries. */
+#ifndef BUFSCOPE_SOURCE_TRACKED_H
+#define BUFSCOPE_SOURCE_TRACKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <linux/types.h>
+
+#include "base/strbuf.h"
+#include "base/table.h"
+#include "event.h"
+#include "wire.h"
+
+struct library;
+
+#define TRACKED_MAX_RUNTIMES 8 /* copies of a runtime in one process */
+
+struct tracked_runtime {
+	struct library *library;
+	uint64_t base; /* where it is loaded; 0: not known */
+	bool told;     /* a forked child is not worth a word until it uses what it inherited */
+};
+
+struct tracked {
+	uint32_t pid;
+	uint32_t process; /* number of the present (process, exec) pair */
+	enum birth_how how;
+	uint64_t born_ns; /* when this address space began to be followed */
+	struct strbuf command;
+	struct wire_lost lost; /* already reported */
+	size_t runtime_count;
+	struct tracked_runtime runtime[TRACKED_MAX_RUNTIMES];
+};
+
+struct tracked_set {
+	struct tracked **slots; /* NULL when free */
+	size_t capacity, count;
+	struct table by_pid, by_process; /* -> slot */
+};
+
+void tracked_fini(struct tracked_set *set);
+/* NULL: out of memory. The pid and the number must not be there yet. */
+struct tracked *tracked_add(struct tracked_set *set, uint32_t pid, uint32_t process);
+void tracked_drop(struct tracked_set *set, struct tracked *tracked);
+/* After exec. 0 or -ENOMEM. */
+int tracked_renumber(struct tracked_set *set, struct tracked *tracked, uint32_t process);
+struct tracked *tracked_by_pid(const struct tracked_set *set, uint32_t pid);
+struct tracked *tracked_by_process(const struct tracked_set *set, uint32_t process);
+/* Walks all from *cursor = 0; NULL at the end. Not across changes. */
+struct tracked *tracked_next(const struct tracked_set *set, size_t *cursor);
+
+#endif
