@@ -94,6 +94,23 @@ $(BUILD)/tests/check_vmlinux: tests/check_vmlinux.c
 
 include tests/tests.mk
 
+# Benchmarks: ratios measured side by side.
+$(BUILD)/bpf/bench.bpf.o: tests/bench/bench.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -c -o $@.tmp $<
+	$(Q)$(BPFTOOL) gen object $@ $@.tmp
+	@rm -f $@.tmp
+
+$(BUILD)/libbufscope.a: $(LIB_OBJ)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libbufscope.a $(BUILD)/gen/bench.skel.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(BUILD)/libbufscope.a $(LDLIBS)
+
 bench: $(BUILD)/tests/bench/bench_probe $(BUILD)/tests/bench/bench_model
 	$(BUILD)/tests/bench/bench_probe
 	$(BUILD)/tests/bench/bench_model

@@ -40,7 +40,8 @@ static void print_devices(const struct census *census)
 	for (size_t i = 0; i < census->device_count; i++) {
 		const struct census_device *d = &census->devices[i];
 
-		printf("%s{\"object\": %" PRIu64 ", \"mesh\": %s, \"open\": %s, \"readable\": %s, \"inherited\": %s, \"chips\": [",
+		printf("%s{\"object\": %" PRIu64
+		       ", \"mesh\": %s, \"open\": %s, \"readable\": %s, \"inherited\": %s, \"chips\": [",
 		       i ? ", " : "", d->device.device_object, d->device.is_mesh ? "true" : "false",
 		       d->open ? "true" : "false", d->device.readable ? "true" : "false",
 		       d->inherited ? "true" : "false");
@@ -57,8 +58,8 @@ static void print_books(const struct census *census)
 	for (size_t i = 0; i < census->allocator_count; i++) {
 		const struct census_allocator *a = &census->allocators[i];
 
-		printf("%s{\"object\": %" PRIu64 ", \"device\": %d, \"sub_device\": %d, \"by_buffers\": %s}", i ? ", " : "",
-		       a->object, a->device == CENSUS_NONE ? -1 : (int)a->device, a->sub_device,
+		printf("%s{\"object\": %" PRIu64 ", \"device\": %d, \"sub_device\": %d, \"by_buffers\": %s}",
+		       i ? ", " : "", a->object, a->device == CENSUS_NONE ? -1 : (int)a->device, a->sub_device,
 		       a->by_buffers ? "true" : "false");
 	}
 	printf("], \"books\": [");
@@ -88,11 +89,12 @@ static void print_buffers(const struct census *census)
 	for (size_t i = 0; i < census->buffer_count; i++) {
 		const struct census_buffer *b = &census->buffers[i];
 
-		printf("%s{\"object\": %" PRIu64 ", \"device\": %" PRIu64 ", \"allocator\": %" PRIu64 ", \"type\": \"%s\", \"address\": %" PRIu64
-		       ", \"size\": %" PRIu64 ", \"page_size\": %" PRIu64 ", \"footprint\": %" PRIu64 ", \"verdict\": \"%s\"}",
-		       i ? ", " : "", b->object, b->device_object, b->allocator, memory_type_name((enum memory_type)b->type),
-		       b->address, b->size_bytes, b->page_size_bytes, census_footprint(census, b),
-		       census_verdict_name((enum census_verdict)b->verdict));
+		printf("%s{\"object\": %" PRIu64 ", \"device\": %" PRIu64 ", \"allocator\": %" PRIu64
+		       ", \"type\": \"%s\", \"address\": %" PRIu64 ", \"size\": %" PRIu64 ", \"page_size\": %" PRIu64
+		       ", \"footprint\": %" PRIu64 ", \"verdict\": \"%s\"}",
+		       i ? ", " : "", b->object, b->device_object, b->allocator,
+		       memory_type_name((enum memory_type)b->type), b->address, b->size_bytes, b->page_size_bytes,
+		       census_footprint(census, b), census_verdict_name((enum census_verdict)b->verdict));
 	}
 	printf("], ");
 }
@@ -106,14 +108,15 @@ static bool print(const struct survey_library *library, const struct census *cen
 
 	getrusage(RUSAGE_SELF, &usage);
 	printf("{\"library\": \"%s\", \"build_id\": \"%s\", \"exact\": %s, \"reason\": \"%s\", \"origin\": \"%s\", \"sign\": \"%s\", ",
-	       library->path, library->build_id, exact ? "true" : "false", reason ? reason : "", origins[census->origin],
-	       census->origin_sign ? census->origin_sign : "");
+	       library->path, library->build_id, exact ? "true" : "false", reason ? reason : "",
+	       origins[census->origin], census->origin_sign ? census->origin_sign : "");
 	print_devices(census);
 	print_books(census);
 	print_buffers(census);
-	printf("\"confirmed\": %zu, \"unconfirmed\": %" PRIu64 ", \"closed\": %" PRIu64 ", \"unexplained_blocks\": %" PRIu64
-	       ", \"unread_books\": %" PRIu64 ", \"orphan_lists\": %" PRIu64 ", \"scanned_bytes\": %" PRIu64
-	       ", \"missing_bytes\": %" PRIu64 ", \"rounds\": %u, \"seconds\": %.4f, \"max_rss_kb\": %ld}\n",
+	printf("\"confirmed\": %zu, \"unconfirmed\": %" PRIu64 ", \"closed\": %" PRIu64
+	       ", \"unexplained_blocks\": %" PRIu64 ", \"unread_books\": %" PRIu64 ", \"orphan_lists\": %" PRIu64
+	       ", \"scanned_bytes\": %" PRIu64 ", \"missing_bytes\": %" PRIu64
+	       ", \"rounds\": %u, \"seconds\": %.4f, \"max_rss_kb\": %ld}\n",
 	       census->confirmed_count, census->unconfirmed, census->closed, census->unexplained_blocks,
 	       census->unread_books, census->orphan_lists, census->scanned_bytes, census->missing_bytes, census->rounds,
 	       seconds, usage.ru_maxrss);
@@ -145,7 +148,8 @@ static int run(struct options *options, struct memory *memory, bool *exact)
 		census_fini(&census);
 	}
 	if (!err && !survey.count)
-		fprintf(stderr, "census_dump: no runtime's library in it (%zu files could not be opened)\n", survey.unopened);
+		fprintf(stderr, "census_dump: no runtime's library in it (%zu files could not be opened)\n",
+			survey.unopened);
 	survey_fini(&survey);
 	return err ? err : result;
 }
@@ -184,7 +188,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	for (int i = 0; i < options.repeat && !err; i++) {
-		err = options.core ? core_memory_open(options.core, &memory) : process_memory_open(options.pid, &memory);
+		err = options.core ? core_memory_open(options.core, &memory)
+				   : process_memory_open(options.pid, &memory);
 		if (err) {
 			fprintf(stderr, "census_dump: %s\n", strerror(-err));
 			return 1;

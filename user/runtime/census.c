@@ -62,7 +62,8 @@ const char *census_state_name(enum census_state state)
 
 const char *census_verdict_name(enum census_verdict verdict)
 {
-	static const char *const names[] = {"candidate", "confirmed", "gone", "no-block", "ambiguous", "no-books", "closed"};
+	static const char *const names[] = {"candidate", "confirmed", "gone",  "no-block",
+					    "ambiguous", "no-books",  "closed"};
 
 	return (size_t)verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "?";
 }

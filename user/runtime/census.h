@@ -23,14 +23,14 @@ struct library_plan;
 struct memory;
 struct strbuf;
 
-#define CENSUS_MAX_CANDIDATES 4000000	 /* buffer objects */
-#define CENSUS_MAX_BLOCKS     1000000	 /* blocks of one list */
-#define CENSUS_MAX_ALL_BLOCKS 8000000	 /* blocks of all lists together */
+#define CENSUS_MAX_CANDIDATES 4000000 /* buffer objects */
+#define CENSUS_MAX_BLOCKS     1000000 /* blocks of one list */
+#define CENSUS_MAX_ALL_BLOCKS 8000000 /* blocks of all lists together */
 #define CENSUS_MAX_DEVICES    1024
 #define CENSUS_MAX_ALLOCATORS 1024
 #define CENSUS_MAX_BOOKS      8192
-#define CENSUS_MAX_LISTS      65536	 /* list objects that memory may hold */
-#define CENSUS_NONE	      UINT32_MAX
+#define CENSUS_MAX_LISTS      65536 /* list objects that memory may hold */
+#define CENSUS_NONE           UINT32_MAX
 
 #define CENSUS_PLAN_WORDS  64
 #define CENSUS_PLAN_FIELDS 32
@@ -46,42 +46,42 @@ struct census_input {
 	const struct library_plan *library;
 	const struct census_plan *plan;
 	struct memory *memory;
-	uint64_t base;			/* load base of the library in this process */
-	uint64_t text_start, text_end;	/* its executable mapping in this process: for telling its threads */
+	uint64_t base;                 /* load base of the library in this process */
+	uint64_t text_start, text_end; /* its executable mapping in this process: for telling its threads */
 };
 
 enum census_state {
 	CENSUS_READ = 0,
-	CENSUS_CHANGING = 1,	/* never the same twice while it was read */
-	CENSUS_INVALID = 2,	/* read, but not what books of the known layout are */
-	CENSUS_UNREADABLE = 3,	/* its memory is not there */
+	CENSUS_CHANGING = 1,   /* never the same twice while it was read */
+	CENSUS_INVALID = 2,    /* read, but not what books of the known layout are */
+	CENSUS_UNREADABLE = 3, /* its memory is not there */
 };
 
 /* A device object (one chip or a mesh). */
 struct census_device {
 	struct event_device device;
-	bool open;		/* it has an allocator */
-	bool inherited;		/* a copy that came with fork: see census.origin */
+	bool open;      /* it has an allocator */
+	bool inherited; /* a copy that came with fork: see census.origin */
 };
 
 /* An allocator with a set of books of its own; parents and parts of a mesh have one each. */
 struct census_allocator {
 	uint64_t object;
-	uint32_t device;	/* in census.devices: the device it serves; CENSUS_NONE: not known */
-	bool by_buffers;	/* that is known only from its buffers */
-	int32_t sub_device;	/* -1: of the whole device; otherwise of this sub-device */
+	uint32_t device;    /* in census.devices: the device it serves; CENSUS_NONE: not known */
+	bool by_buffers;    /* that is known only from its buffers */
+	int32_t sub_device; /* -1: of the whole device; otherwise of this sub-device */
 };
 
 /* The books of one memory type of one allocator. */
 struct census_book {
-	uint32_t allocator;	/* in census.allocators; CENSUS_NONE: no owner was found */
-	uint32_t list;		/* 0 the common one; others are those of single cores */
+	uint32_t allocator; /* in census.allocators; CENSUS_NONE: no owner was found */
+	uint32_t list;      /* 0 the common one; others are those of single cores */
 	uint64_t object;
 	enum memory_type type;
 	enum census_state state;
-	const char *why;	/* fixed words, NULL when read */
+	const char *why; /* fixed words, NULL when read */
 	uint32_t banks;
-	uint64_t bank_bytes;	/* all figures below are of one bank */
+	uint64_t bank_bytes;    /* all figures below are of one bank */
 	uint64_t first_address; /* device address of the bank's first byte */
 	uint64_t used_bytes, free_bytes, largest_free_bytes;
 	uint32_t free_blocks;
@@ -89,29 +89,29 @@ struct census_book {
 };
 
 struct census_block {
-	uint64_t address;	/* device address, as a buffer of it says */
-	uint64_t bytes;		/* of one bank */
+	uint64_t address; /* device address, as a buffer of it says */
+	uint64_t bytes;   /* of one bank */
 	uint32_t book;
-	uint32_t owner;		/* in census.buffers; CENSUS_NONE: unexplained */
+	uint32_t owner; /* in census.buffers; CENSUS_NONE: unexplained */
 };
 
 enum census_verdict {
-	CENSUS_CANDIDATE = 0,	/* not yet judged */
-	CENSUS_CONFIRMED = 1,	/* the books agree, on both sides of reading it */
-	CENSUS_GONE = 2,	/* was freed while the census ran; not counted */
-	CENSUS_NO_BLOCK = 3,	/* looks live, but the books have no block for it */
-	CENSUS_AMBIGUOUS = 4,	/* another object claims the same block */
-	CENSUS_NO_BOOKS = 5,	/* its allocator's books could not be read */
-	CENSUS_CLOSED = 6,	/* its device has no allocator any more: held, if it is not residue */
+	CENSUS_CANDIDATE = 0, /* not yet judged */
+	CENSUS_CONFIRMED = 1, /* the books agree, on both sides of reading it */
+	CENSUS_GONE = 2,      /* was freed while the census ran; not counted */
+	CENSUS_NO_BLOCK = 3,  /* looks live, but the books have no block for it */
+	CENSUS_AMBIGUOUS = 4, /* another object claims the same block */
+	CENSUS_NO_BOOKS = 5,  /* its allocator's books could not be read */
+	CENSUS_CLOSED = 6,    /* its device has no allocator any more: held, if it is not residue */
 };
 
 /* A buffer object. 64 bytes, there may be millions: read them with the functions below. */
 struct census_buffer {
 	uint64_t object, device_object, allocator, address, size_bytes, page_size_bytes;
-	uint64_t body;		/* where its fields are read */
-	uint32_t block;		/* in census.blocks, when confirmed */
-	uint8_t type;		/* enum memory_type */
-	uint8_t verdict;	/* enum census_verdict */
+	uint64_t body;   /* where its fields are read */
+	uint32_t block;  /* in census.blocks, when confirmed */
+	uint8_t type;    /* enum memory_type */
+	uint8_t verdict; /* enum census_verdict */
 	uint8_t reserved[2];
 };
 
@@ -134,7 +134,7 @@ enum census_origin {
 
 struct census {
 	enum census_origin origin;
-	const char *origin_sign;	/* what that rests on, fixed words */
+	const char *origin_sign; /* what that rests on, fixed words */
 
 	struct census_device *devices;
 	size_t device_count;
@@ -144,19 +144,20 @@ struct census {
 	size_t book_count;
 	struct census_block *blocks;
 	size_t block_count;
-	struct census_buffer *buffers;	/* all that were judged but GONE; the confirmed ones first, by address of the object */
+	struct census_buffer
+		*buffers; /* all that were judged but GONE; the confirmed ones first, by address of the object */
 	size_t buffer_count;
 	size_t confirmed_count;
 
-	uint64_t unconfirmed;		/* buffers[confirmed_count ..] but the CLOSED ones */
-	uint64_t closed;		/* the CLOSED ones */
-	uint64_t unexplained_blocks;	/* allocated blocks without an owner */
-	uint64_t unread_books;		/* books in any state but READ */
-	uint64_t orphan_lists;		/* lists with allocated blocks that no known allocator owns */
+	uint64_t unconfirmed;        /* buffers[confirmed_count ..] but the CLOSED ones */
+	uint64_t closed;             /* the CLOSED ones */
+	uint64_t unexplained_blocks; /* allocated blocks without an owner */
+	uint64_t unread_books;       /* books in any state but READ */
+	uint64_t orphan_lists;       /* lists with allocated blocks that no known allocator owns */
 	uint64_t scanned_bytes;
-	uint64_t missing_bytes;		/* memory that exists but is not there: swapped out, not in the core */
-	uint32_t rounds;		/* how often memory was gone through */
-	bool cut_off;			/* a limit above was reached */
+	uint64_t missing_bytes; /* memory that exists but is not there: swapped out, not in the core */
+	uint32_t rounds;        /* how often memory was gone through */
+	bool cut_off;           /* a limit above was reached */
 };
 
 /*

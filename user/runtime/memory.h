@@ -14,8 +14,8 @@
 
 enum memory_kind {
 	MEMORY_KIND_ORDINARY = 0,
-	MEMORY_KIND_HUGE = 1,	/* pages of a hugetlb file system */
-	MEMORY_KIND_DEVICE = 2, /* reading may have effects on hardware: never read */
+	MEMORY_KIND_HUGE = 1,    /* pages of a hugetlb file system */
+	MEMORY_KIND_DEVICE = 2,  /* reading may have effects on hardware: never read */
 	MEMORY_KIND_SPECIAL = 3, /* vdso, vvar and the like */
 };
 
@@ -23,10 +23,10 @@ enum memory_kind {
 struct memory_region {
 	uint64_t start, end;
 	bool readable, writable, executable;
-	bool shared;		/* MAP_SHARED: no object of a C++ heap lives there */
+	bool shared; /* MAP_SHARED: no object of a C++ heap lives there */
 	enum memory_kind kind;
-	const char *path;	/* the file behind it as the process sees it; "" when anonymous */
-	uint64_t offset;	/* in that file */
+	const char *path; /* the file behind it as the process sees it; "" when anonymous */
+	uint64_t offset;  /* in that file */
 };
 
 /* One piece of a scattered read. */
@@ -40,8 +40,8 @@ struct memory_part {
 /* Who made what is in this memory: see census.h, "origin". */
 struct memory_lineage {
 	bool known;
-	bool forked; /* made by fork and no exec since: the memory began as a copy of another process's */
-	bool parent_alive; /* that process is still there, so shared_with_ancestor() can tell */
+	bool forked;         /* made by fork and no exec since: the memory began as a copy of another process's */
+	bool parent_alive;   /* that process is still there, so shared_with_ancestor() can tell */
 	size_t thread_count; /* but the first, which fork copies */
 };
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROUNDS  3 /* passes over all memory */
-#define MAX_TURNS   6 /* readings of books and candidates in each */
-#define PAGE	    4096
+#define MAX_ROUNDS 3 /* passes over all memory */
+#define MAX_TURNS  6 /* readings of books and candidates in each */
+#define PAGE       4096
 
 int tt_metal_census_grow(struct tt_metal_census *c, void *array, size_t count, size_t *room, size_t size, size_t limit)
 {
@@ -102,6 +102,8 @@ static uint64_t match(struct tt_metal_census *c)
 	uint64_t hash = 0;
 
 	out->unexplained_blocks = out->unconfirmed = out->closed = out->unread_books = 0;
+	for (size_t i = 0; i < out->block_count; i++)
+		out->blocks[i].owner = CENSUS_NONE;
 	for (size_t i = 0; i < out->buffer_count; i++) {
 		/* several of one block are told from each other anew each time */
 		if (out->buffers[i].verdict != CENSUS_GONE)
@@ -149,22 +151,29 @@ static int allocators_of_buffers(struct tt_metal_census *c)
 	return 0;
 }
 
-/* Books, then candidates, then again, until nothing has changed in between. */
+/*
+ * Books, then candidates, and again, until both are as they were the time before. So what is confirmed
+ * was read twice, with its books before and after.
+ */
 static int take_turns(struct tt_metal_census *c)
 {
-	uint64_t before = 0, now = 1;
+	uint64_t before = 0, now = 0;
 
-	for (int i = 0; i < MAX_TURNS && before != now; i++) {
+	for (int i = 0; i < MAX_TURNS; i++) {
 		int err = tt_metal_census_books(c);
 
-		before = i ? now : ~now;
-		if (!err && i > 0)
-			now = match(c);
-		if (!err && before != now)
-			err = tt_metal_census_recheck(c);
+		if (err)
+			return err;
+		before = now;
+		now = match(c);
+		if (i > 0 && before == now)
+			return 0;
+		err = tt_metal_census_recheck(c);
 		if (err)
 			return err;
 	}
+	/* it never stood still: what the last books do not have is not believed */
+	match(c);
 	return 0;
 }
 

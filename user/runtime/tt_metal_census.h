@@ -22,36 +22,36 @@
 
 /* The parallel vectors of a FreeListOpt, one element a block. */
 enum list_vector {
-	LIST_ADDRESS,	/* 8 bytes, from the start of the bank */
-	LIST_SIZE,	/* 8 bytes */
-	LIST_PREVIOUS,	/* 8 bytes, -1: none */
-	LIST_NEXT,	/* 8 bytes, -1: none */
+	LIST_ADDRESS,   /* 8 bytes, from the start of the bank */
+	LIST_SIZE,      /* 8 bytes */
+	LIST_PREVIOUS,  /* 8 bytes, -1: none */
+	LIST_NEXT,      /* 8 bytes, -1: none */
 	LIST_ALLOCATED, /* 1 byte */
-	LIST_USED,	/* 1 byte: the element stands for a block at all */
+	LIST_USED,      /* 1 byte: the element stands for a block at all */
 	LIST_VECTORS,
 };
 
 /* Kept in census_plan.word. Offsets in bytes; int32_t: -1 means there is none. */
 struct tt_metal_books {
-	uint64_t list_vtable;		/* vaddr that the first word of a FreeListOpt has */
-	uint16_t list_bytes;		/* how much of one must be read */
-	uint16_t list_size;		/* bytes of a bank */
-	uint16_t list_first;		/* device address of its first byte */
+	uint64_t list_vtable; /* vaddr that the first word of a FreeListOpt has */
+	uint16_t list_bytes;  /* how much of one must be read */
+	uint16_t list_size;   /* bytes of a bank */
+	uint16_t list_first;  /* device address of its first byte */
 	uint16_t list_vector[LIST_VECTORS];
-	uint16_t bank_count;		/* BankManager: number of banks, 4 bytes */
-	uint16_t bank_lists;		/* and its FreeListOpts: */
-	bool bank_lists_many;		/* a pointer to pointers, as many as */
-	uint16_t bank_list_count;	/* this says, 4 bytes; otherwise one pointer */
+	uint16_t bank_count;                 /* BankManager: number of banks, 4 bytes */
+	uint16_t bank_lists;                 /* and its FreeListOpts: */
+	bool bank_lists_many;                /* a pointer to pointers, as many as */
+	uint16_t bank_list_count;            /* this says, 4 bytes; otherwise one pointer */
 	uint16_t manager[TT_METAL_MANAGERS]; /* AllocatorImpl: pointers to its BankManagers */
-	uint16_t owns;			/* in the window of a buffer: it owns its memory, 1 byte */
+	uint16_t owns;                       /* in the window of a buffer: it owns its memory, 1 byte */
 	/* MeshDevice -> SubDeviceManagerTracker: a pointer at each hop */
 	uint8_t mesh_hop_count;
 	uint16_t mesh_hop[3];
-	int32_t chip_tracker;		/* the same of a Device; -1: */
-	int32_t chip_allocator;		/* then a Device has the pointer to its allocator here */
-	uint16_t tracker_default;	/* SubDeviceManagerTracker -> SubDeviceManager of the whole device */
-	int32_t tracker_active;		/* and the one in use; -1: not known */
-	uint16_t allocators;		/* SubDeviceManager: vector of pointers to AllocatorImpl */
+	int32_t chip_tracker;     /* the same of a Device; -1: */
+	int32_t chip_allocator;   /* then a Device has the pointer to its allocator here */
+	uint16_t tracker_default; /* SubDeviceManagerTracker -> SubDeviceManager of the whole device */
+	int32_t tracker_active;   /* and the one in use; -1: not known */
+	uint16_t allocators;      /* SubDeviceManager: vector of pointers to AllocatorImpl */
 };
 
 _Static_assert(sizeof(struct tt_metal_books) <= CENSUS_PLAN_WORDS * 8, "the layout does not fit a plan");
@@ -75,12 +75,12 @@ struct tt_metal_census {
 	struct memory *memory;
 	struct census *out;
 	uint32_t head_bytes;
-	struct words lists;	/* words that look like a FreeListOpt's first */
-	struct words devices;	/* the same of Device and MeshDevice */
+	struct words lists;   /* words that look like a FreeListOpt's first */
+	struct words devices; /* the same of Device and MeshDevice */
 	size_t device_room, allocator_room, book_room, block_room, buffer_room;
 	struct table allocator_of; /* AllocatorImpl* -> index in out->allocators */
-	struct table device_of;	/* device object -> index in out->devices */
-	struct table list_seen;	/* FreeListOpt* -> 1: owned by an allocator */
+	struct table device_of;    /* device object -> index in out->devices */
+	struct table list_seen;    /* FreeListOpt* -> 1: owned by an allocator */
 };
 
 /* Makes room for one more element of @size bytes at *array. 0, -ENOMEM, -E2BIG (@limit reached; then out->cut_off is set). */

@@ -13,11 +13,12 @@
 
 #include "runtime/tt_metal_census.h"
 
-#define MAX_TRIES      64
+#define MAX_TRIES      200
 #define MAX_LIST_BYTES 8192
 #define MAX_CORE_LISTS 1024
 #define MAX_BANKS      65536
 #define COMPARE_BYTES  16384
+#define TWICE_BYTES    65536
 #define ADDRESS_END    (1ULL << 47)
 #define NO_BLOCK       UINT64_MAX /* -1 in a link */
 
@@ -26,7 +27,7 @@ static const uint8_t element_bytes[LIST_VECTORS] = {8, 8, 8, 8, 1, 1};
 /* A FreeListOpt as it was at one moment. */
 struct list {
 	uint8_t object[MAX_LIST_BYTES];
-	size_t count;			/* elements of each vector */
+	size_t count; /* elements of each vector */
 	uint64_t begin[LIST_VECTORS];
 	uint8_t *content[LIST_VECTORS]; /* in one allocation, which content[0] begins */
 };
@@ -72,48 +73,30 @@ static bool measure(const struct tt_metal_census *c, struct list *list)
 	return list->count > 0;
 }
 
-static int read_content(struct tt_metal_census *c, struct list *list)
+/* The places of the vectors' content in @buf, one behind the other, and the parts that read them. */
+static void place_content(struct list *list, uint8_t *buf, uint8_t **content, struct memory_part *parts)
 {
-	struct memory_part parts[LIST_VECTORS];
-	size_t bytes = 0;
-	int err;
-
-	for (size_t i = 0; i < LIST_VECTORS; i++)
-		bytes += list->count * element_bytes[i];
-	free(list->content[0]);
-	list->content[0] = malloc(bytes);
-	if (!list->content[0])
-		return -ENOMEM;
-	for (size_t i = 1; i < LIST_VECTORS; i++)
-		list->content[i] = list->content[i - 1] + list->count * element_bytes[i - 1];
-	for (size_t i = 0; i < LIST_VECTORS; i++)
+	for (size_t i = 0; i < LIST_VECTORS; i++) {
+		content[i] = buf;
 		parts[i] = (struct memory_part){.address = list->begin[i],
-						.buf = list->content[i],
+						.buf = buf,
 						.len = (uint32_t)(list->count * element_bytes[i])};
-	err = c->memory->ops->read_many(c->memory, parts, LIST_VECTORS);
-	for (size_t i = 0; i < LIST_VECTORS && !err; i++)
-		if (!parts[i].ok)
-			err = -EFAULT;
-	return err;
+		buf += list->count * element_bytes[i];
+	}
 }
 
-/* Reads everything once more. 0 the same, -EAGAIN not, or an error. */
-static int read_again(struct tt_metal_census *c, const struct list *list, uint64_t object)
+/* In pieces, so that a long list needs no second room. 0 the same, -EAGAIN not, or an error. */
+static int compare_content(struct tt_metal_census *c, const struct list *list)
 {
-	uint8_t again[MAX_LIST_BYTES], piece[COMPARE_BYTES];
-	int err = read_object(c, object, again);
+	uint8_t piece[COMPARE_BYTES];
 
-	if (err)
-		return err;
-	if (memcmp(again, list->object, c->layout->list_bytes) != 0)
-		return -EAGAIN;
 	for (size_t i = 0; i < LIST_VECTORS; i++) {
 		size_t bytes = list->count * element_bytes[i];
 
 		for (size_t at = 0; at < bytes; at += COMPARE_BYTES) {
 			size_t len = bytes - at < COMPARE_BYTES ? bytes - at : COMPARE_BYTES;
+			int err = memory_read(c->memory, list->begin[i] + at, piece, len);
 
-			err = memory_read(c->memory, list->begin[i] + at, piece, len);
 			if (err)
 				return err;
 			if (memcmp(piece, list->content[i] + at, len) != 0)
@@ -121,6 +104,46 @@ static int read_again(struct tt_metal_census *c, const struct list *list, uint64
 		}
 	}
 	return 0;
+}
+
+/*
+ * Reads everything, and everything again. A short list is read both times in one call: a program that
+ * allocates every few microseconds leaves no longer pause.
+ */
+static int read_content(struct tt_metal_census *c, struct list *list, uint64_t object)
+{
+	struct memory_part parts[2 * LIST_VECTORS + 1];
+	uint8_t again[MAX_LIST_BYTES], *second[LIST_VECTORS];
+	size_t bytes = 0, count = LIST_VECTORS;
+	bool twice;
+	int err;
+
+	for (size_t i = 0; i < LIST_VECTORS; i++)
+		bytes += list->count * element_bytes[i];
+	twice = bytes <= TWICE_BYTES;
+	free(list->content[0]);
+	list->content[0] = malloc(twice ? 2 * bytes : bytes);
+	if (!list->content[0])
+		return -ENOMEM;
+	place_content(list, list->content[0], list->content, parts);
+	if (twice) {
+		place_content(list, list->content[0] + bytes, second, parts + count);
+		count += LIST_VECTORS;
+		parts[count++] = (struct memory_part){.address = object, .buf = again, .len = c->layout->list_bytes};
+	}
+	err = c->memory->ops->read_many(c->memory, parts, count);
+	for (size_t i = 0; i < count && !err; i++)
+		if (!parts[i].ok)
+			err = -EFAULT;
+	if (!err && !twice)
+		err = compare_content(c, list);
+	if (!err && !twice)
+		err = read_object(c, object, again);
+	if (!err && memcmp(again, list->object, c->layout->list_bytes) != 0)
+		err = -EAGAIN;
+	if (!err && twice && memcmp(list->content[0], second[0], bytes) != 0)
+		err = -EAGAIN;
+	return err;
 }
 
 /* The first block: the one in use that has none before it. NO_BLOCK unless there is exactly one. */
@@ -181,7 +204,8 @@ static const char *walk(const struct tt_metal_census *c, const struct list *list
 }
 
 /* Reads the list until it is the same twice and makes sense. The state, and why it is no other. */
-static enum census_state read_list(struct tt_metal_census *c, uint64_t object, struct list *list, const char **why, int *fatal)
+static enum census_state read_list(struct tt_metal_census *c, uint64_t object, struct list *list, const char **why,
+				   int *fatal)
 {
 	enum census_state state = CENSUS_CHANGING;
 	int err;
@@ -199,9 +223,7 @@ static enum census_state read_list(struct tt_metal_census *c, uint64_t object, s
 			continue;
 		}
 		if (!err)
-			err = read_content(c, list);
-		if (!err)
-			err = read_again(c, list, object);
+			err = read_content(c, list, object);
 		if (!err) {
 			*why = walk(c, list, NULL, NULL);
 			state = *why ? CENSUS_INVALID : CENSUS_READ;
@@ -214,7 +236,7 @@ static enum census_state read_list(struct tt_metal_census *c, uint64_t object, s
 			return CENSUS_UNREADABLE;
 		}
 		state = err == -EAGAIN ? CENSUS_CHANGING : err == -EINVAL ? CENSUS_INVALID : CENSUS_UNREADABLE;
-		*why = err == -EAGAIN ? "it changes too fast to be read twice the same"
+		*why = err == -EAGAIN   ? "it changes too fast to be read twice the same"
 		       : err == -EINVAL ? "it is no list"
 					: "its memory is not there";
 	}
@@ -250,8 +272,10 @@ static void on_block(void *context, uint64_t address, uint64_t bytes, bool alloc
 			b->err = err;
 		return;
 	}
-	out->blocks[out->block_count++] = (struct census_block){
-		.address = b->book->first_address + address, .bytes = bytes, .book = b->index, .owner = CENSUS_NONE};
+	out->blocks[out->block_count++] = (struct census_block){.address = b->book->first_address + address,
+								.bytes = bytes,
+								.book = b->index,
+								.owner = CENSUS_NONE};
 	b->book->block_count++;
 }
 

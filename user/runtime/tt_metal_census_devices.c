@@ -13,7 +13,7 @@
 
 #define MAX_SUB_DEVICES 64
 #define MAX_CHIP_NUMBER 65535
-#define ADDRESS_END	(1ULL << 47)
+#define ADDRESS_END     (1ULL << 47)
 
 static bool is_pointer(uint64_t value)
 {
@@ -71,7 +71,8 @@ static bool read_mesh_chips(struct tt_metal_census *c, struct event_device *devi
 		uint64_t element[2] = {0};
 		int32_t number;
 
-		if (memory_read(c->memory, at, element, walk->stride < sizeof(element) ? walk->stride : sizeof(element)))
+		if (memory_read(c->memory, at, element,
+				walk->stride < sizeof(element) ? walk->stride : sizeof(element)))
 			return false;
 		/* a chip of another host has no object here */
 		if (walk->tagged && (element[1] & 0xff) != 1)
@@ -117,7 +118,8 @@ static int add_device_allocators(struct tt_metal_census *c, uint64_t object, boo
 	int err;
 
 	if (!is_mesh && layout->chip_tracker < 0) {
-		uint64_t allocator = layout->chip_allocator < 0 ? 0 : follow(c, object + (uint64_t)layout->chip_allocator);
+		uint64_t allocator =
+			layout->chip_allocator < 0 ? 0 : follow(c, object + (uint64_t)layout->chip_allocator);
 
 		err = allocator ? tt_metal_census_allocator(c, allocator, device, -1, &index) : 0;
 		*open = index != CENSUS_NONE;

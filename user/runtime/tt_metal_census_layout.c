@@ -14,25 +14,25 @@
 #include "runtime/tt_metal.h"
 #include "runtime/tt_metal_census.h"
 
-#define LIST_VTABLE	"_ZTVN2tt8tt_metal9allocator11FreeListOptE"
-#define LIST_CONSTRUCT	"_ZN2tt8tt_metal9allocator11FreeListOptC1EmmmmNS2_12SearchPolicyE"
-#define LIST_ADD_BLOCK	"_ZN2tt8tt_metal9allocator11FreeListOpt16alloc_meta_blockEmmllb"
+#define LIST_VTABLE     "_ZTVN2tt8tt_metal9allocator11FreeListOptE"
+#define LIST_CONSTRUCT  "_ZN2tt8tt_metal9allocator11FreeListOptC1EmmmmNS2_12SearchPolicyE"
+#define LIST_ADD_BLOCK  "_ZN2tt8tt_metal9allocator11FreeListOpt16alloc_meta_blockEmmllb"
 #define LIST_ADD_BLOCK2 "_ZN2tt8tt_metal9allocator11FreeListOpt16alloc_meta_blockEmmmmb"
-#define BANK_COUNT	"_ZNK2tt8tt_metal11BankManager9num_banksEv"
-#define BANK_LIST	"_ZNK2tt8tt_metal11BankManager14get_statisticsEv"
-#define BANK_LISTS	"_ZNK2tt8tt_metal11BankManager14get_statisticsEN4ttsl10StrongTypeIjNS0_14AllocatorIDTagEEE"
-#define FREE_ALL	"_ZN2tt8tt_metal13AllocatorImpl18deallocate_buffersEv"
-#define FREE_ALL_OLD	"_ZN2tt8tt_metal9Allocator18deallocate_buffersEv"
-#define OWNS		"_ZN2tt8tt_metal6Buffer10deallocateEv"
-#define OWNS_IMPL	"_ZN2tt8tt_metal10BufferImpl10deallocateERNS0_6BufferE"
-#define MESH_ALLOCATOR	"_ZNK2tt8tt_metal11distributed10MeshDevice14allocator_implEv"
-#define MESH_ALLOC_OLD	"_ZNK2tt8tt_metal11distributed10MeshDevice9allocatorEv"
-#define MESH_IMPL	"_ZNK2tt8tt_metal11distributed14MeshDeviceImpl14allocator_implEv"
-#define CHIP_ALLOCATOR	"_ZNK2tt8tt_metal6Device14allocator_implEv"
-#define CHIP_ALLOC_OLD	"_ZNK2tt8tt_metal6Device9allocatorEv"
+#define BANK_COUNT      "_ZNK2tt8tt_metal11BankManager9num_banksEv"
+#define BANK_LIST       "_ZNK2tt8tt_metal11BankManager14get_statisticsEv"
+#define BANK_LISTS      "_ZNK2tt8tt_metal11BankManager14get_statisticsEN4ttsl10StrongTypeIjNS0_14AllocatorIDTagEEE"
+#define FREE_ALL        "_ZN2tt8tt_metal13AllocatorImpl18deallocate_buffersEv"
+#define FREE_ALL_OLD    "_ZN2tt8tt_metal9Allocator18deallocate_buffersEv"
+#define OWNS            "_ZN2tt8tt_metal6Buffer10deallocateEv"
+#define OWNS_IMPL       "_ZN2tt8tt_metal10BufferImpl10deallocateERNS0_6BufferE"
+#define MESH_ALLOCATOR  "_ZNK2tt8tt_metal11distributed10MeshDevice14allocator_implEv"
+#define MESH_ALLOC_OLD  "_ZNK2tt8tt_metal11distributed10MeshDevice9allocatorEv"
+#define MESH_IMPL       "_ZNK2tt8tt_metal11distributed14MeshDeviceImpl14allocator_implEv"
+#define CHIP_ALLOCATOR  "_ZNK2tt8tt_metal6Device14allocator_implEv"
+#define CHIP_ALLOC_OLD  "_ZNK2tt8tt_metal6Device9allocatorEv"
 #define DEFAULT_MANAGER "_ZNK2tt8tt_metal23SubDeviceManagerTracker30get_default_sub_device_managerEv"
-#define ACTIVE_MANAGER	"_ZNK2tt8tt_metal23SubDeviceManagerTracker29get_active_sub_device_managerEv"
-#define SUB_ALLOCATOR	"_ZNK2tt8tt_metal16SubDeviceManager9allocatorEN4ttsl10StrongTypeIhNS0_14SubDeviceIdTagEEE"
+#define ACTIVE_MANAGER  "_ZNK2tt8tt_metal23SubDeviceManagerTracker29get_active_sub_device_managerEv"
+#define SUB_ALLOCATOR   "_ZNK2tt8tt_metal16SubDeviceManager9allocatorEN4ttsl10StrongTypeIhNS0_14SubDeviceIdTagEEE"
 
 #define ADDRESS_POINT 16
 #define MAX_OFFSET    4096
@@ -135,8 +135,8 @@ static enum insn_verdict on_add_block(void *context, const struct insn_fact *fac
 
 static int learn_list(struct learn *learn)
 {
-	static const char *const names[LIST_VECTORS] = {"list.addresses", "list.sizes",	    "list.previous",
-							"list.next",	  "list.allocated", "list.used"};
+	static const char *const names[LIST_VECTORS] = {"list.addresses", "list.sizes",     "list.previous",
+							"list.next",      "list.allocated", "list.used"};
 	struct tt_metal_books *books = learn->books;
 	struct facts facts = {.learn = learn}, blocks = {.learn = learn};
 	struct elf_symbol vtable;
@@ -192,13 +192,12 @@ static enum insn_verdict on_simple(void *context, const struct insn_fact *fact)
 		facts->returned = true;
 		facts->result = fact->a;
 	}
-	if (fact->kind == INSN_FACT_LOAD && insn_is_load(&fact->a, facts->root, 1, 8) &&
-	    facts->load_count < MAX_LOADS)
+	if (fact->kind == INSN_FACT_LOAD && insn_is_load(&fact->a, facts->root, 1, 8) && facts->load_count < MAX_LOADS)
 		facts->loads[facts->load_count++] = fact->a.hop[0];
 	if (fact->kind == INSN_FACT_LOAD && insn_is_load(&fact->a, facts->root, 1, 4))
 		see(&facts->count, fact->a.hop[0]);
-	if (fact->kind == INSN_FACT_SHIFT && fact->a.kind == INSN_DIFFERENCE && fact->a.root == 0 && fact->a.hops == 1 &&
-	    fact->a.add == 8)
+	if (fact->kind == INSN_FACT_SHIFT && fact->a.kind == INSN_DIFFERENCE && fact->a.root == 0 &&
+	    fact->a.hops == 1 && fact->a.add == 8)
 		see(&facts->span, fact->a.hop[0]);
 	return INSN_CONTINUE;
 }
@@ -436,9 +435,12 @@ int tt_metal_census_plan(struct elf_file *file, const struct library_plan *libra
 			 struct strbuf *report)
 {
 	static int (*const steps[])(struct learn *) = {learn_list, learn_banks, learn_allocator,
-						       learn_mesh, learn_chip,	learn_managers};
+						       learn_mesh, learn_chip,  learn_managers};
 	struct tt_metal_books books = {.tracker_active = -1};
-	struct learn learn = {.common = {.file = file, .report = report}, .library = library, .books = &books, .plan = plan};
+	struct learn learn = {.common = {.file = file, .report = report},
+			      .library = library,
+			      .books = &books,
+			      .plan = plan};
 	int result = 0;
 
 	memset(plan, 0, sizeof(*plan));
@@ -446,7 +448,8 @@ int tt_metal_census_plan(struct elf_file *file, const struct library_plan *libra
 	if (!learn.common.decoder)
 		return -ENOMEM;
 	if (library->weak_this_offset < 0) {
-		strbuf_adds(report, "refused books: buffer.weak_this is not known, so buffers cannot be found in memory\n");
+		strbuf_adds(report,
+			    "refused books: buffer.weak_this is not known, so buffers cannot be found in memory\n");
 		result = -ENOTSUP;
 	}
 	/* all of them, also after a refusal, so that the report is complete */

@@ -12,14 +12,14 @@
 
 #include "runtime/tt_metal_census.h"
 
-#define PAGE	      4096
-#define STACK_BYTES   (1u << 20)	/* of a thread's stack, from its stack pointer up */
-#define THREAD_BYTES  2304		/* of a thread's descriptor that are looked at */
-#define SELF_WORD     2			/* it has its own address at 0 and here: x86-64 ABI, tcbhead_t */
-#define ID_FIRST      0x280		/* its thread number is somewhere here (0x2d0 in glibc 2.34 to 2.41) */
-#define ID_LAST	      0x320
-#define MAX_THREADS   4096
-#define ADDRESS_END   (1ULL << 47)
+#define PAGE         4096
+#define STACK_BYTES  (1u << 20) /* of a thread's stack, from its stack pointer up */
+#define THREAD_BYTES 2304       /* of a thread's descriptor that are looked at */
+#define SELF_WORD    2          /* it has its own address at 0 and here: x86-64 ABI, tcbhead_t */
+#define ID_FIRST     0x280      /* its thread number is somewhere here (0x2d0 in glibc 2.34 to 2.41) */
+#define ID_LAST      0x320
+#define MAX_THREADS  4096
+#define ADDRESS_END  (1ULL << 47)
 
 /* Is @address in a mapping of the library's file? */
 static bool in_library(struct tt_metal_census *c, uint64_t address)

@@ -13,10 +13,10 @@
 
 #include "runtime/tt_metal_census.h"
 
-#define PAGE	      4096
-#define CHUNK_BYTES   (1u << 20)
-#define TAIL_BYTES    512 /* read beyond the chunk, so that an object on its border is whole */
-#define BATCH	      512
+#define PAGE          4096
+#define CHUNK_BYTES   (256u << 10) /* stays in the processor's cache between copying and looking */
+#define TAIL_BYTES    512          /* read beyond the chunk, so that an object on its border is whole */
+#define BATCH         512
 #define MAX_USE_COUNT 1000000 /* more owners than this is garbage, not an object */
 #define ADDRESS_END   (1ULL << 47)
 
@@ -37,7 +37,7 @@ struct scan {
 	uint64_t low, span;
 	uint8_t *chunk;
 	uint64_t start; /* address of chunk[0] */
-	size_t len;	/* bytes in it */
+	size_t len;     /* bytes in it */
 	struct pending *pending;
 	struct memory_part *parts;
 	size_t pending_count;
@@ -88,8 +88,8 @@ static void add_candidate(struct scan *s, uint64_t object, uint64_t body, const 
 
 	if (!decode(c, object, window, &found))
 		return;
-	err = tt_metal_census_grow(c, &c->out->buffers, c->out->buffer_count, &c->buffer_room,
-				   sizeof(*c->out->buffers), CENSUS_MAX_CANDIDATES);
+	err = tt_metal_census_grow(c, &c->out->buffers, c->out->buffer_count, &c->buffer_room, sizeof(*c->out->buffers),
+				   CENSUS_MAX_CANDIDATES);
 	if (!err)
 		c->out->buffers[c->out->buffer_count++] = found;
 	else if (err != -E2BIG)
@@ -102,8 +102,9 @@ static void flush(struct scan *s)
 	int err;
 
 	for (size_t i = 0; i < s->pending_count; i++)
-		s->parts[i] = (struct memory_part){
-			.address = s->pending[i].body, .buf = s->pending[i].window, .len = (uint32_t)len};
+		s->parts[i] = (struct memory_part){.address = s->pending[i].body,
+						   .buf = s->pending[i].window,
+						   .len = (uint32_t)len};
 	err = s->c->memory->ops->read_many(s->c->memory, s->parts, s->pending_count);
 	if (err)
 		s->err = err;
@@ -296,8 +297,14 @@ int tt_metal_census_scan(struct tt_metal_census *c)
 	return err;
 }
 
+#define SPAN_BYTES    512
+#define CONTROL_BYTES sizeof(struct control)
+
+/* One object read again. Mostly all of it was allocated at once and is close together: then one read does. */
 struct recheck {
 	uint32_t index;
+	bool close;
+	uint8_t span[SPAN_BYTES]; /* close: from the control block in front of it to the end of its fields */
 	uint8_t head[TT_METAL_HEAD_BYTES];
 	uint8_t window[PLAN_WINDOW_BYTES];
 	struct control control;
@@ -309,6 +316,11 @@ static uint64_t head_word(const struct recheck *r, uint64_t offset)
 
 	memcpy(&value, r->head + offset, sizeof(value));
 	return value;
+}
+
+static uint64_t control_of(const struct tt_metal_census *c, const struct recheck *r)
+{
+	return head_word(r, (uint64_t)c->input->library->weak_this_offset + 8);
 }
 
 /* Is it still the same object, alive, with its fields where they were? */
@@ -326,37 +338,87 @@ static bool is_alive(const struct tt_metal_census *c, const struct recheck *r, c
 	       r->control.vtable % 8 == 0;
 }
 
-static int recheck_batch(struct tt_metal_census *c, struct recheck *batch, size_t count, struct memory_part *parts)
+/* Where the parts of the objects are to be read, two parts an object at most. */
+static size_t plan_reads(struct tt_metal_census *c, struct recheck *batch, size_t count, struct memory_part *parts)
 {
-	const struct library_plan *library = c->input->library;
-	int err;
+	uint32_t window_len = c->input->library->read.window_len;
+	size_t n = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		const struct census_buffer *buffer = &c->out->buffers[batch[i].index];
+		uint64_t start = buffer->object - CONTROL_BYTES, end = buffer->object + c->head_bytes;
 
-		parts[2 * i] = (struct memory_part){.address = buffer->object, .buf = batch[i].head, .len = c->head_bytes};
-		parts[2 * i + 1] = (struct memory_part){
-			.address = buffer->body, .buf = batch[i].window, .len = library->read.window_len};
+		if (end < buffer->body + window_len)
+			end = buffer->body + window_len;
+		batch[i].close = buffer->body >= buffer->object && end - start <= SPAN_BYTES;
+		if (batch[i].close) {
+			parts[n++] = (struct memory_part){.address = start,
+							  .buf = batch[i].span,
+							  .len = (uint32_t)(end - start)};
+			continue;
+		}
+		parts[n++] =
+			(struct memory_part){.address = buffer->object, .buf = batch[i].head, .len = c->head_bytes};
+		parts[n++] = (struct memory_part){.address = buffer->body, .buf = batch[i].window, .len = window_len};
 	}
-	err = c->memory->ops->read_many(c->memory, parts, 2 * count);
+	return n;
+}
+
+/* Takes the fields out of what was read. GONE when there are none. Returns how many parts it had. */
+static size_t take_fields(struct tt_metal_census *c, struct recheck *r, const struct memory_part *parts)
+{
+	struct census_buffer *buffer = &c->out->buffers[r->index];
+	const struct library_plan *library = c->input->library;
+	bool ok = parts[0].ok && (r->close || parts[1].ok);
+
+	if (r->close && !ok) {
+		/* what is in front of it is not there: perhaps it begins a page */
+		ok = memory_read(c->memory, buffer->object, r->head, c->head_bytes) == 0 &&
+		     memory_read(c->memory, buffer->body, r->window, library->read.window_len) == 0 &&
+		     decode(c, buffer->object, r->window, buffer);
+		r->close = false;
+		buffer->verdict = ok ? CENSUS_CANDIDATE : CENSUS_GONE;
+		return 1;
+	}
+	if (r->close) {
+		memcpy(&r->control, r->span, CONTROL_BYTES);
+		memcpy(r->head, r->span + CONTROL_BYTES, c->head_bytes);
+		memcpy(r->window, r->span + CONTROL_BYTES + (buffer->body - buffer->object), library->read.window_len);
+		/* its control block is elsewhere, and read on its own */
+		r->close = control_of(c, r) == buffer->object - CONTROL_BYTES;
+		ok = decode(c, buffer->object, r->window, buffer);
+		buffer->verdict = ok ? CENSUS_CANDIDATE : CENSUS_GONE;
+		return 1;
+	}
+	ok = ok && decode(c, buffer->object, r->window, buffer);
+	buffer->verdict = ok ? CENSUS_CANDIDATE : CENSUS_GONE;
+	return r->close ? 1 : 2;
+}
+
+static int recheck_batch(struct tt_metal_census *c, struct recheck *batch, size_t count, struct memory_part *parts)
+{
+	size_t n = plan_reads(c, batch, count, parts), at = 0;
+	int err = c->memory->ops->read_many(c->memory, parts, n);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++)
+		at += take_fields(c, &batch[i], parts + at);
+	n = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (batch[i].close || c->out->buffers[batch[i].index].verdict == CENSUS_GONE)
+			continue;
+		memset(&batch[i].control, 0, sizeof(batch[i].control));
+		parts[n++] = (struct memory_part){.address = control_of(c, &batch[i]),
+						  .buf = &batch[i].control,
+						  .len = CONTROL_BYTES};
+	}
+	if (n)
+		err = c->memory->ops->read_many(c->memory, parts, n);
 	for (size_t i = 0; i < count && !err; i++) {
 		struct census_buffer *buffer = &c->out->buffers[batch[i].index];
 
-		buffer->verdict = CENSUS_CANDIDATE;
-		if (!parts[2 * i].ok || !parts[2 * i + 1].ok || !decode(c, buffer->object, batch[i].window, buffer))
-			buffer->verdict = CENSUS_GONE;
-	}
-	for (size_t i = 0; i < count && !err; i++)
-		parts[i] = (struct memory_part){
-			.address = head_word(&batch[i], (uint64_t)library->weak_this_offset + 8),
-			.buf = &batch[i].control,
-			.len = sizeof(batch[i].control)};
-	if (!err)
-		err = c->memory->ops->read_many(c->memory, parts, count);
-	for (size_t i = 0; i < count && !err; i++) {
-		struct census_buffer *buffer = &c->out->buffers[batch[i].index];
-
-		if (!parts[i].ok || !is_alive(c, &batch[i], buffer))
+		if (buffer->verdict != CENSUS_GONE && !is_alive(c, &batch[i], buffer))
 			buffer->verdict = CENSUS_GONE;
 	}
 	return err;

@@ -11,7 +11,7 @@
 #include "source/core_file.h"
 
 #define MAX_PLAIN_BYTES (256ULL << 30)
-#define HOLE_BYTES	4096
+#define HOLE_BYTES      4096
 
 static int open_nameless(void)
 {
@@ -19,9 +19,8 @@ static int open_nameless(void)
 	int err = ENOENT;
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-		int fd = folders[i] && folders[i][0] == '/'
-				 ? open(folders[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
-				 : -1;
+		int fd = folders[i] && folders[i][0] == '/' ? open(folders[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+							    : -1;
 
 		if (fd >= 0)
 			return fd;

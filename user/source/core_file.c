@@ -15,15 +15,15 @@
 #define ZSTD_MAGIC     0xfd2fb528u
 
 /* Offsets in the kernel's structs for x86-64: include/uapi/linux/elfcore.h, arch/x86/include/uapi/asm/ptrace.h */
-#define PRSTATUS_BYTES	336
+#define PRSTATUS_BYTES  336
 #define PRSTATUS_SIGNAL 12
-#define PRSTATUS_PID	32
-#define PRSTATUS_RSP	(112 + 19 * 8)
-#define PRPSINFO_BYTES	136
-#define PRPSINFO_FLAGS	8
-#define PRPSINFO_USER	16
-#define PRPSINFO_PID	24
-#define PRPSINFO_ARGS	56
+#define PRSTATUS_PID    32
+#define PRSTATUS_RSP    (112 + 19 * 8)
+#define PRPSINFO_BYTES  136
+#define PRPSINFO_FLAGS  8
+#define PRPSINFO_USER   16
+#define PRPSINFO_PID    24
+#define PRPSINFO_ARGS   56
 
 static int read_at(const struct core_file *core, uint64_t offset, void *buf, size_t len)
 {

@@ -15,10 +15,10 @@
 #include "elf/elf_file.h"
 #include "source/core_file.h"
 
-#define PF_FORKNOEXEC	0x00000040 /* include/linux/sched.h */
-#define MAX_NOTE_BYTES	4096
-#define MAX_BUILD_ID	64
-#define MAX_HEADERS	64
+#define PF_FORKNOEXEC  0x00000040 /* include/linux/sched.h */
+#define MAX_NOTE_BYTES 4096
+#define MAX_BUILD_ID   64
+#define MAX_HEADERS    64
 
 struct core_memory {
 	struct memory memory;
@@ -169,7 +169,7 @@ static bool find_data(const struct core_file *core, const struct core_segment *s
 	off_t data = lseek(core->fd, (off_t)(from + base), SEEK_DATA), hole;
 
 	if (data < 0 && errno != ENXIO) {
-		*run = (struct memory_run){from, end};	/* a file system without holes */
+		*run = (struct memory_run){from, end}; /* a file system without holes */
 		return true;
 	}
 	if (data < 0 || (uint64_t)data - base >= end)
@@ -182,7 +182,8 @@ static bool find_data(const struct core_file *core, const struct core_segment *s
 	return run->end > run->start;
 }
 
-static int op_present(struct memory *memory, uint64_t from, uint64_t to, struct memory_run *run, uint64_t *missing_bytes)
+static int op_present(struct memory *memory, uint64_t from, uint64_t to, struct memory_run *run,
+		      uint64_t *missing_bytes)
 {
 	const struct core_file *core = &self(memory)->core;
 
@@ -219,7 +220,8 @@ static int op_thread(struct memory *memory, size_t index, struct memory_thread *
 			continue;
 		if (index-- > 0)
 			continue;
-		*out = (struct memory_thread){.id = core->threads[i].id, .stack_pointer = core->threads[i].stack_pointer};
+		*out = (struct memory_thread){.id = core->threads[i].id,
+					      .stack_pointer = core->threads[i].stack_pointer};
 		return 0;
 	}
 	return -ENOENT;
@@ -332,9 +334,11 @@ static bool build_id_in_core(struct core_memory *cm, const struct memory_region 
 	for (size_t i = 0; i < header.e_phnum; i++) {
 		Elf64_Phdr segment;
 
-		if (op_read(&cm->memory, first->start + header.e_phoff + i * sizeof(segment), &segment, sizeof(segment)))
+		if (op_read(&cm->memory, first->start + header.e_phoff + i * sizeof(segment), &segment,
+			    sizeof(segment)))
 			return false;
-		if (segment.p_type == PT_NOTE && find_build_id(&cm->memory, first->start + segment.p_vaddr, segment.p_memsz, hex))
+		if (segment.p_type == PT_NOTE &&
+		    find_build_id(&cm->memory, first->start + segment.p_vaddr, segment.p_memsz, hex))
 			return true;
 	}
 	return false;

@@ -21,16 +21,16 @@ struct core_facts {
 	int32_t pid;
 	int32_t signal;
 	uint32_t user;
-	const char *command;	/* as the kernel cut it: 80 bytes; owned by the memory */
+	const char *command;     /* as the kernel cut it: 80 bytes; owned by the memory */
 	uint64_t left_out_bytes; /* never written to, or excluded by the program: not counted as missing */
-	uint64_t cut_bytes;	/* promised by the headers and not in the file */
+	uint64_t cut_bytes;      /* promised by the headers and not in the file */
 };
 void core_memory_facts(const struct memory *memory, struct core_facts *out);
 
 /* Where the files are that the process had mapped. */
 struct core_files {
 	struct memory *memory;
-	const char *sysroot;	/* a folder that stands for /, or NULL */
+	const char *sysroot; /* a folder that stands for /, or NULL */
 };
 
 /*

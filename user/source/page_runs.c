@@ -8,8 +8,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PAGE	  4096ULL
-#define MAX_RUNS  512
+#define PAGE       4096ULL
+#define MAX_RUNS   512
 #define READ_PAGES 8192 /* 32 MiB of addresses a read */
 
 #define PAGEMAP_PRESENT (1ULL << 63)
@@ -33,11 +33,11 @@ struct scan_question {
 
 struct page_runs {
 	int fd;
-	bool no_scan;		/* the kernel does not know the question */
-	uint64_t start, end;	/* what is known: */
+	bool no_scan;        /* the kernel does not know the question */
+	uint64_t start, end; /* what is known: */
 	struct scan_run run[MAX_RUNS];
-	size_t count, next;	/* next: where the last answer came from */
-	uint64_t counted;	/* up to here missing bytes were counted */
+	size_t count, next; /* next: where the last answer came from */
+	uint64_t counted;   /* up to here missing bytes were counted */
 	uint64_t *entries;
 };
 

@@ -20,20 +20,20 @@
 #include "base/strbuf.h"
 #include "source/page_runs.h"
 
-#define PAGE		4096ULL
-#define MAX_REGIONS	(1u << 20)
-#define MAX_THREADS	65536
-#define MAX_ANCESTORS	16
-#define BULK_BYTES	65536 /* reads of this size ask pagemap anew */
-#define WINDOW_PAGES	64
-#define WINDOWS		256
+#define PAGE          4096ULL
+#define MAX_REGIONS   (1u << 20)
+#define MAX_THREADS   65536
+#define MAX_ANCESTORS 16
+#define BULK_BYTES    65536 /* reads of this size ask pagemap anew */
+#define WINDOW_PAGES  64
+#define WINDOWS       256
 
 /* include/linux/sched.h: forked but did not exec. Cleared by exec only. */
 #define PF_FORKNOEXEC 0x00000040
 
 #define PAGEMAP_PRESENT (1ULL << 63)
-#define PAGEMAP_FILE	(1ULL << 61)
-#define PAGEMAP_PFN	((1ULL << 55) - 1)
+#define PAGEMAP_FILE    (1ULL << 61)
+#define PAGEMAP_PFN     ((1ULL << 55) - 1)
 
 struct page_window {
 	uint64_t first; /* page number, a multiple of WINDOW_PAGES; UINT64_MAX: empty */
@@ -174,10 +174,11 @@ static int read_stat(pid_t pid, struct stat_facts *out)
 	text[n] = 0;
 	/* the name may hold anything, parentheses too: fields count from the last one */
 	rest = strrchr(text, ')');
-	if (!rest || sscanf(rest + 1,
-			    " %*c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %*d %*u "
-			    "%" SCNu64 " %*u %" SCNu64,
-			    &out->parent, &out->flags, &out->code, &out->stack) != 4)
+	if (!rest ||
+	    sscanf(rest + 1,
+		   " %*c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %*u %*u %*d %*u "
+		   "%" SCNu64 " %*u %" SCNu64,
+		   &out->parent, &out->flags, &out->code, &out->stack) != 4)
 		return -EINVAL;
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 #include "elf/elf_file.h"
 
-#define PAGE	      4096
+#define PAGE          4096
 #define MAX_LIBRARIES 16
 
 int survey_open_mapped(void *context, const struct memory_region *region)
@@ -75,9 +75,9 @@ static int add_library(struct survey *survey, const struct memory_region *region
 	library->plan_error = runtime->plan(file, &library->plan, &library->report);
 	library->books_error = library->plan_error;
 	if (!library->books_error)
-		library->books_error =
-			runtime->census_plan ? runtime->census_plan(file, &library->plan, &library->books, &library->report)
-					     : -ENOTSUP;
+		library->books_error = runtime->census_plan ? runtime->census_plan(file, &library->plan,
+										   &library->books, &library->report)
+							    : -ENOTSUP;
 	return library->plan_error == -ENOMEM || library->books_error == -ENOMEM ? -ENOMEM : 0;
 }
 

@@ -21,20 +21,20 @@ typedef int survey_open_fn(void *context, const struct memory_region *region);
 survey_open_fn survey_open_mapped;
 
 struct survey_library {
-	char *path;		/* as the process sees it */
+	char *path; /* as the process sees it */
 	char build_id[129];
 	uint64_t base, text_start, text_end;
-	int plan_error;		/* 0; -ENOTSUP: recognised, but see @report */
-	int books_error;	/* the same of the books: then there is no census */
+	int plan_error;  /* 0; -ENOTSUP: recognised, but see @report */
+	int books_error; /* the same of the books: then there is no census */
 	struct library_plan plan;
 	struct census_plan books;
-	struct strbuf report;	/* lines as of runtime.plan */
+	struct strbuf report; /* lines as of runtime.plan */
 };
 
 struct survey {
 	struct survey_library *libraries;
 	size_t count;
-	size_t unopened;	/* mapped files that could not be opened, so perhaps a runtime's */
+	size_t unopened; /* mapped files that could not be opened, so perhaps a runtime's */
 };
 
 /* 0, -ENOMEM, or an error of @open. Ends with survey_fini() in any case. */

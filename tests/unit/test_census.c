@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The census on built memory: sound, torn, cyclic, absurd. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "census_case.h"
+
+#define ARENA (1u << 20)
+
+static const size_t blocks[] = {5, 4, 3, 2};
+
+struct fixture {
+	struct census_case c;
+	struct census census;
+	uint8_t *arena;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->arena = aligned_alloc(4096, ARENA);
+	memset(f->arena, 0, ARENA);
+	case_init(&f->c, f->arena, ARENA, blocks);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	census_fini(&f->census);
+	free(f->arena);
+	free(f);
+	return 0;
+}
+
+static struct census *take(struct fixture *f)
+{
+	census_fini(&f->census);
+	assert_int_equal(tt_metal_runtime.census(&f->c.input, &f->census), 0);
+	return &f->census;
+}
+
+static bool exact(const struct census *census)
+{
+	const char *reason;
+
+	return census_is_exact(census, &reason);
+}
+
+static void assert_reason(const struct census *census, const char *expected)
+{
+	const char *reason;
+
+	assert_false(census_is_exact(census, &reason));
+	assert_string_equal(reason, expected);
+}
+
+static void test_sound(void **state)
+{
+	struct fixture *f = *state;
+	struct census *census;
+	struct event_buffer event;
+
+	case_add_buffers(&f->c);
+	census = take(f);
+	assert_true(exact(census));
+	assert_int_equal(census->confirmed_count, 4 + 3 + 2 + 1);
+	assert_int_equal(census->buffer_count, census->confirmed_count);
+	assert_int_equal(census->allocator_count, 1);
+	assert_int_equal(census->book_count, 4);
+	assert_int_equal(census->books[0].banks, CASE_BANKS);
+	assert_int_equal(census->books[0].used_bytes, 4 * CASE_BLOCK);
+	assert_int_equal(census->books[0].largest_free_bytes, CASE_BLOCK);
+	assert_int_equal(census_footprint(census, &census->buffers[0]), CASE_BLOCK * CASE_BANKS);
+	assert_int_equal(census_device_of(census, &census->buffers[0])->device.chip_count, CASE_CHIPS);
+	census_event(&census->buffers[0], 7, &event);
+	assert_int_equal(event.runtime, 7);
+	assert_int_equal(event.device_object, case_address(f->c.mesh));
+	assert_int_equal(census->origin, CENSUS_ORIGIN_OWN);
+}
+
+static void test_missing_owner(void **state)
+{
+	struct fixture *f = *state;
+	struct census *census = take(f);
+
+	assert_reason(census, "unexplained");
+	assert_int_equal(census->unexplained_blocks, 10);
+	assert_int_equal(census->rounds, 3);
+}
+
+static void test_buffer_without_block(void **state)
+{
+	struct fixture *f = *state;
+	struct census *census;
+
+	case_add_buffers(&f->c);
+	case_add_buffer(&f->c, MEMORY_DRAM, 0x100000);
+	census = take(f);
+	assert_reason(census, "unexplained");
+	assert_int_equal(census->unconfirmed, 1);
+	assert_int_equal(census->buffers[census->confirmed_count].verdict, CENSUS_NO_BLOCK);
+}
+
+static void test_two_owners(void **state)
+{
+	struct fixture *f = *state;
+	struct census *census;
+
+	case_add_buffers(&f->c);
+	case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	census = take(f);
+	assert_reason(census, "unexplained");
+	assert_int_equal(census->unconfirmed, 2);
+	assert_int_equal(census->buffers[census->confirmed_count].verdict, CENSUS_AMBIGUOUS);
+}
+
+/* Views do not own, dead objects have no owner left, freed ones say so: none of them is a buffer. */
+static void test_look_alikes(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *view, *dead, *freed, *hooked;
+
+	case_add_buffers(&f->c);
+	view = case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	((uint8_t *)(uintptr_t)view[2])[27] = 0;
+	dead = case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	dead[-1] = 1ULL << 32;
+	freed = case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	((uint8_t *)(uintptr_t)freed[2])[56] = 2;
+	hooked = case_add_buffer(&f->c, MEMORY_DRAM, 0);
+	((uint8_t *)(uintptr_t)hooked[2])[57] = 1;
+	assert_true(exact(take(f)));
+}
+
+static void test_closed_device(void **state)
+{
+	struct fixture *f = *state;
+	struct census *census;
+
+	case_add_buffers(&f->c);
+	((uint64_t *)(uintptr_t)f->c.mesh[3])[5] = 0; /* no tracker any more */
+	memset(f->c.allocator, 0, 128);
+	for (size_t i = 0; i < MEMORY_TYPE_COUNT; i++)
+		f->c.list[i].object[0] = 0;
+	census = take(f);
+	assert_true(exact(census));
+	assert_int_equal(census->confirmed_count, 0);
+	assert_int_equal(census->closed, 10);
+}
+
+static void test_orphan_list(void **state)
+{
+	struct fixture *f = *state;
+	struct case_list orphan;
+
+	case_add_buffers(&f->c);
+	case_add_list(&f->c, &orphan, 3);
+	assert_int_equal(take(f)->orphan_lists, 1);
+	assert_reason(&f->census, "unexplained");
+	orphan.allocated[1] = orphan.allocated[2] = 0;
+	assert_true(exact(take(f)));
+}
+
+static void test_cyclic_links(void **state)
+{
+	struct fixture *f = *state;
+
+	case_add_buffers(&f->c);
+	f->c.list[0].next[2] = 3;
+	assert_reason(take(f), "unread");
+	assert_int_equal(f->census.books[0].state, CENSUS_INVALID);
+	f->c.list[0].next[2] = 2;
+	assert_reason(take(f), "unread");
+}
+
+static void test_absurd_books(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *object = f->c.list[0].object;
+	const uint64_t sound[26] = {0};
+	uint64_t saved[26];
+
+	(void)sound;
+	case_add_buffers(&f->c);
+	memcpy(saved, object, sizeof(saved));
+	for (size_t i = 1; i < 26; i++) {
+		static const uint64_t values[] = {0, 1, UINT64_MAX, 1ULL << 62, 0x800000000000ULL};
+
+		for (size_t k = 0; k < 5; k++) {
+			object[i] = values[k];
+			take(f);
+			assert_true(f->census.book_count <= 4);
+			memcpy(object, saved, sizeof(saved));
+		}
+	}
+	f->c.list[0].size[1] = UINT64_MAX;
+	assert_reason(take(f), "unread");
+	f->c.list[0].size[1] = CASE_BLOCK;
+	f->c.list[0].used[1] = 7;
+	assert_reason(take(f), "unread");
+}
+
+static void test_absurd_devices(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *view = (uint64_t *)(uintptr_t)((uint64_t *)(uintptr_t)f->c.mesh[3])[1];
+
+	case_add_buffers(&f->c);
+	view[3] = view[2] + (1ULL << 40);
+	take(f);
+	assert_false(census_device_of(&f->census, &f->census.buffers[0])->device.readable);
+	view[3] = view[2] - 16;
+	take(f);
+	for (size_t i = 0; i + 16 < ARENA; i += 16384)
+		((uint64_t *)(uintptr_t)(f->arena + i + 8192))[0] = CASE_BASE + CASE_MESH;
+	take(f);
+}
+
+/* While the first list is read, its flags change each time: it must not be believed. */
+static void flip(struct census_case *c, uint64_t address, size_t len)
+{
+	if (address == case_address(c->list[0].allocated) && len == c->list[0].count)
+		c->list[0].allocated[2] ^= 1;
+}
+
+static void test_changing(void **state)
+{
+	struct fixture *f = *state;
+
+	case_add_buffers(&f->c);
+	f->c.on_read = flip;
+	assert_reason(take(f), "changing");
+	assert_int_equal(f->census.books[0].state, CENSUS_CHANGING);
+	assert_int_equal(f->census.books[0].block_count, 0);
+}
+
+/* A buffer is freed between the scan and the books: it is not counted, and nothing is left over. */
+static void free_one(struct census_case *c, uint64_t address, size_t len)
+{
+	(void)len;
+	if (address != case_address(c->list[0].object))
+		return;
+	c->list[0].allocated[4] = 0; /* element 4 is the first block */
+	for (size_t i = 0; i + 8 < c->at; i += 16) {
+		uint64_t *fields = (uint64_t *)(uintptr_t)(c->arena + i);
+
+		if (fields[0] == case_address(c->mesh) && fields[2] == 0 && fields[8] == CASE_FIRST)
+			((uint8_t *)fields)[56] = 2;
+	}
+}
+
+static void test_freed_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+
+	case_add_buffers(&f->c);
+	f->c.on_read = free_one;
+	assert_true(exact(take(f)));
+	assert_int_equal(f->census.confirmed_count, 9);
+}
+
+static void test_empty_and_garbage(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t seed = 1;
+
+	memset(f->arena, 0, ARENA);
+	assert_true(exact(take(f)));
+	assert_int_equal(f->census.device_count, 0);
+	for (size_t i = 0; i < ARENA; i++)
+		f->arena[i] = (uint8_t)((seed = seed * 1664525 + 1013904223) >> 24);
+	take(f);
+	/* every word points to itself */
+	for (size_t i = 0; i < ARENA; i += 8)
+		*(uint64_t *)(uintptr_t)(f->arena + i) = case_address(f->arena + i);
+	take(f);
+	assert_int_equal(f->census.confirmed_count, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_sound, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_missing_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_buffer_without_block, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_owners, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_look_alikes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_closed_device, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orphan_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cyclic_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_absurd_books, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_absurd_devices, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_freed_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_and_garbage, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
