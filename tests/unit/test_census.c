@@ -186,10 +186,8 @@ static void test_absurd_books(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t *object = f->c.list[0].object;
-	const uint64_t sound[26] = {0};
 	uint64_t saved[26];
 
-	(void)sound;
 	case_add_buffers(&f->c);
 	memcpy(saved, object, sizeof(saved));
 	for (size_t i = 1; i < 26; i++) {

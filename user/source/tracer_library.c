@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Libraries in processes: observed when they are mapped; the end of held objects watched when needed. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "source/held.h"
+#include "source/procfs.h"
+#include "source/tracer_internal.h"
+
+/*
+ * How many objects the library had made in this process when probes were in place: 0 proves that none
+ * is older than they are.
+ */
+static int64_t earlier_objects(const struct tracked *tracked, const struct library *library, uint64_t base)
+{
+	uint64_t made;
+
+	/* Whoever began after the attachment was covered from its first instruction on. */
+	if (tracked->how != BIRTH_ATTACH && library->attached_ns <= tracked->born_ns)
+		return 0;
+	if (!library->plan.made_counter_vaddr ||
+	    procfs_read_memory((pid_t)tracked->pid, base + library->plan.made_counter_vaddr, &made, sizeof(made)))
+		return -1;
+	return made > INT64_MAX ? -1 : (int64_t)made;
+}
+
+static void emit_runtime(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, const char *path,
+			 int64_t earlier)
+{
+	const struct library *library = tracked->runtime[runtime].library;
+	struct event event = {.kind = EVENT_RUNTIME, .process = tracked->process, .time_ns = tracer_now_ns()};
+
+	event.runtime = (struct event_runtime){
+		.runtime = runtime,
+		.name = library->plan.runtime->name,
+		.library = path,
+		.build_id = library->build_id,
+		.layout = library->plan.layout,
+		.layout_count = library->plan.layout_count,
+		.earlier_objects = earlier,
+	};
+	for (size_t i = 0; i < library->plan.probe_count; i++)
+		event.runtime.bulk_free_probed |= library->plan.probes[i].role == PROBE_BULK_FREE;
+	tracer->library_seen = true;
+	tracked->runtime[runtime].told = true;
+	tracer_emit(tracer, &event);
+}
+
+static void unsupported(struct tracer *tracer, const struct tracked *tracked, const struct library *library,
+			const char *why)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	strbuf_addf(&text, "%s: %s", library->path, why);
+	tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_UNSUPPORTED, strbuf_str(&text));
+	strbuf_fini(&text);
+}
+
+int tracer_attach_library(struct tracer *tracer, struct library *library)
+{
+	char path[64];
+	int err;
+
+	/* Our own descriptor of the file: the path inside the process may lie, be gone or be elsewhere. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
+	err = live_set_library(tracer->live, library->index, &library->plan);
+	if (!err)
+		err = live_attach(tracer->live, library->index, &library->plan, path, &library->attachment);
+	if (err) {
+		library->state = LIBRARY_UNSUPPORTED;
+		log_warning("cannot attach to %s: %s", library->path, strerror(-err));
+		return err;
+	}
+	library->state = LIBRARY_ATTACHED;
+	library->attached_ns = tracer_now_ns();
+	if (tracer->destroy_armed) {
+		tracer->destroy_armed = false;
+		tracer_arm_destroy(tracer);
+	}
+	return 0;
+}
+
+/* Makes @library one of the process's runtimes, attaching first if it is new. */
+static void tracer_observe(struct tracer *tracer, struct tracked *tracked, struct library *library, const char *path,
+			   uint64_t base)
+{
+	struct library *twin;
+	bool breakpoint;
+
+	for (size_t i = 0; i < tracked->runtime_count; i++) {
+		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
+			return;
+	}
+	if (library->state == LIBRARY_UNSUPPORTED) {
+		unsupported(tracer, tracked, library, "not supported");
+		return;
+	}
+	if (tracked->runtime_count == TRACKED_MAX_RUNTIMES) {
+		unsupported(tracer, tracked, library, "too many copies in one process");
+		return;
+	}
+	if (library->state == LIBRARY_PLANNED &&
+	    !library_code_intact(library, (pid_t)tracked->pid, base, &breakpoint)) {
+		library->state = LIBRARY_UNSUPPORTED;
+		log_warning("the library in process %u was changed in memory: not attached", tracked->pid);
+		unsupported(tracer, tracked, library, "its code was changed in memory");
+		return;
+	}
+	if (library->state == LIBRARY_PLANNED) {
+		/* A breakpoint where we have none yet: ours, if the same file was attached to by another name. */
+		twin = breakpoint ? libraries_twin(tracer->libraries, library) : NULL;
+		if (twin)
+			library = twin;
+		else if (tracer_attach_library(tracer, library)) {
+			unsupported(tracer, tracked, library, "cannot attach");
+			return;
+		}
+	}
+	tracked->runtime[tracked->runtime_count].library = library;
+	tracked->runtime[tracked->runtime_count].base = base;
+	emit_runtime(tracer, tracked, tracked->runtime_count++, path, earlier_objects(tracked, library, base));
+}
+
+struct scan {
+	struct tracer *tracer;
+	struct tracked *tracked;
+};
+
+static int scan_mapping(void *context, const struct procfs_mapping *mapping)
+{
+	struct scan *scan = context;
+	struct library *library;
+	int err;
+
+	err = libraries_of_mapping(scan->tracer->libraries, (pid_t)scan->tracked->pid, mapping, &library);
+	if (err)
+		return err == -ENOMEM ? err : 0; /* this mapping is gone: others may still be there */
+	if (!library)
+		return 0;
+	/* A library has several executable mappings at times; the one with the probes counts. */
+	if (library->state != LIBRARY_UNSUPPORTED &&
+	    (library->exec_offset < mapping->offset ||
+	     library->exec_offset - mapping->offset >= mapping->end - mapping->start))
+		return 0;
+	tracer_observe(scan->tracer, scan->tracked, library, mapping->path,
+		       library->state == LIBRARY_UNSUPPORTED ? 0 : library_base(library, mapping));
+	return 0;
+}
+
+void tracer_scan(struct tracer *tracer, struct tracked *tracked)
+{
+	struct scan scan = {.tracer = tracer, .tracked = tracked};
+	int err;
+
+	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
+	if (err && err != -ESRCH)
+		log_warning("cannot look for libraries in process %u: %s", tracked->pid, strerror(-err));
+}
+
+/* The record's library is not among the process's runtimes yet: its mapping was not noticed so far. */
+uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint32_t index)
+{
+	struct library *library = libraries_get(tracer->libraries, index);
+
+	for (int round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < tracked->runtime_count; i++) {
+			if (tracked->runtime[i].library != library)
+				continue;
+			if (!tracked->runtime[i].told)
+				emit_runtime(tracer, tracked, i, library->path, 0);
+			return i;
+		}
+		if (!round)
+			tracer_scan(tracer, tracked);
+	}
+	/* It has ended meanwhile; the record itself proves that the library was there. */
+	tracer_observe(tracer, tracked, library, library->path, 0);
+	return tracked->runtime_count ? (uint32_t)tracked->runtime_count - 1 : 0;
+}
+
+/* ---- held objects ---- */
+
+void tracer_arm_destroy(struct tracer *tracer)
+{
+	struct library *library;
+	char path[64];
+	int err;
+
+	if (tracer->destroy_armed)
+		return;
+	tracer->destroy_armed = true;
+	for (uint32_t i = 0; (library = libraries_get(tracer->libraries, i)); i++) {
+		if (library->state != LIBRARY_ATTACHED || library->destroy_armed)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
+		err = live_attach_destroy(tracer->live, i, &library->plan, path, &library->destroy);
+		if (err)
+			log_warning("cannot watch the end of held objects: %s", strerror(-err));
+		library->destroy_armed = !err;
+	}
+}
+
+static void *close_attachment(void *argument)
+{
+	live_attachment_close(argument);
+	free(argument);
+	return NULL;
+}
+
+void tracer_disarm_destroy(struct tracer *tracer)
+{
+	struct live_attachment *attachment;
+	struct library *library;
+	pthread_t thread;
+
+	if (!tracer->destroy_armed)
+		return;
+	tracer->destroy_armed = false;
+	for (uint32_t i = 0; (library = libraries_get(tracer->libraries, i)); i++) {
+		if (!library->destroy_armed)
+			continue;
+		attachment = malloc(sizeof(*attachment));
+		if (!attachment)
+			continue; /* stays armed: it costs hits, not truth */
+		*attachment = library->destroy;
+		memset(&library->destroy, 0, sizeof(library->destroy));
+		library->destroy_armed = false;
+		/* The kernel waits for all CPUs, up to 0.1 s a probe: not on the thread that drains. */
+		if (pthread_create(&thread, NULL, close_attachment, attachment))
+			close_attachment(attachment);
+		else
+			pthread_detach(thread);
+	}
+}
+
+enum object_state tracer_check_object(struct tracer *tracer, uint32_t process, const struct event_buffer *expected)
+{
+	struct tracked *tracked = tracked_by_process(&tracer->tracked, process);
+
+	if (!tracked)
+		return OBJECT_GONE;
+	if (expected->runtime >= tracked->runtime_count || !tracked->runtime[expected->runtime].library->destroy_armed)
+		return OBJECT_UNSURE;
+	return held_check((pid_t)tracked->pid, &tracked->runtime[expected->runtime].library->plan, expected);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Files that processes mapped, between the moment they were mapped and the look at them. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "source/tracer_internal.h"
+
+static void on_mapped(void *context, uint32_t pid, const char *path)
+{
+	struct tracer *tracer = context;
+	size_t capacity = tracer->mapped_capacity ? 2 * tracer->mapped_capacity : 64;
+	struct mapped *grown;
+	char *copy = strdup(path);
+
+	if (copy && tracer->mapped_count == tracer->mapped_capacity) {
+		grown = realloc(tracer->mapped, capacity * sizeof(*grown));
+		if (!grown) {
+			free(copy);
+			copy = NULL;
+		} else {
+			tracer->mapped = grown;
+			tracer->mapped_capacity = capacity;
+		}
+	}
+	if (!copy) { /* as if the kernel had dropped it: every process is looked at then */
+		tracer->mapped_lost++;
+		return;
+	}
+	tracer->mapped[tracer->mapped_count].pid = pid;
+	tracer->mapped[tracer->mapped_count++].path = copy;
+}
+
+void tracer_collect_mapped(struct tracer *tracer)
+{
+	tracer->mapped_lost += map_watch_read(tracer->watch, on_mapped, tracer);
+}
+
+void tracer_forget_mapped(struct tracer *tracer)
+{
+	for (size_t i = 0; i < tracer->mapped_count; i++)
+		free(tracer->mapped[i].path);
+	tracer->mapped_count = 0;
+}
+
+/*
+ * A process ends before its mappings were looked at. If it mapped a runtime's library, its buffers were
+ * not seen, which must be said; only the path is left to tell.
+ */
+void tracer_judge_unseen(struct tracer *tracer, const struct tracked *tracked)
+{
+	struct library *library;
+
+	if (tracked->runtime_count || tracked->how == BIRTH_ATTACH)
+		return;
+	tracer_collect_mapped(tracer);
+	for (size_t i = 0; i < tracer->mapped_count; i++) {
+		if (tracer->mapped[i].pid != tracked->pid ||
+		    libraries_of_file(tracer->libraries, tracer->mapped[i].path, &library) || !library)
+			continue;
+		/* Attached to before the process began: then its records would have named the library. */
+		if (library->state == LIBRARY_ATTACHED && library->attached_ns <= tracked->born_ns)
+			continue;
+		tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_LATE,
+					  "it ended before its library could be attached to");
+		return;
+	}
+}
+
+void tracer_look_at_mappings(struct tracer *tracer)
+{
+	struct tracked *tracked;
+	size_t cursor = 0;
+
+	tracer_collect_mapped(tracer);
+	if (tracer->mapped_lost) {
+		log_debug("%llu records of new mappings were dropped: looking at every process",
+			  (unsigned long long)tracer->mapped_lost);
+		tracer->mapped_lost = 0;
+		while ((tracked = tracked_next(&tracer->tracked, &cursor)))
+			tracer_scan(tracer, tracked);
+	}
+	if (!tracer->mapped_count)
+		return;
+	/* What the ring says of forks and execs up to here comes first. */
+	tracer_drain(tracer);
+	for (size_t i = 0; i < tracer->mapped_count; i++) {
+		/* A start of a process maps dozens of files: look once. */
+		if (i && tracer->mapped[i].pid == tracer->mapped[i - 1].pid)
+			continue;
+		tracked = tracked_by_pid(&tracer->tracked, tracer->mapped[i].pid);
+		if (tracked)
+			tracer_scan(tracer, tracked);
+	}
+	tracer_forget_mapped(tracer);
+}
