@@ -41,6 +41,10 @@ enum event_kind {
 	EVENT_EXIT = 10,     /* the last thread of the process is gone */
 	EVENT_LOST = 11,     /* records of this process (or of an unknown one) were lost before this point */
 	EVENT_UNSURE = 12,   /* it could not be decided whether a held object still exists */
+	EVENT_BOOKS = 13,    /* the runtime's own books of one allocator and memory type, as just read */
+	EVENT_CENSUS = 14,   /* a census ended: all EVENT_BOOKS of it came before */
+	EVENT_RESTART =
+		15, /* the table of @process is rebuilt: what a census found follows, as allocations at time 0 */
 };
 
 /*
@@ -113,7 +117,43 @@ struct event_buffer {
 	uint64_t page_size_bytes;
 	enum memory_type type;
 	enum buffer_fault fault;
-	uint32_t runtime; /* index as in event_runtime */
+	uint32_t runtime;         /* index as in event_runtime */
+	uint64_t footprint_bytes; /* really taken on each chip (bytes per bank x banks); 0: not known */
+};
+
+/* One allocated block of the books. */
+struct event_block {
+	uint64_t address;         /* on the device, as a buffer of it says */
+	uint64_t footprint_bytes; /* bytes per bank x banks */
+};
+
+enum books_state {
+	BOOKS_READ = 1,
+	BOOKS_UNREAD = 2, /* changing, damaged or not in memory: @why */
+};
+
+/*
+ * The books of one allocator and memory type. A mesh, its parts and its chips have allocators of their
+ * own. Figures are of one chip: bytes per bank x banks.
+ */
+struct event_books {
+	uint64_t allocator;
+	uint64_t device_object; /* that it serves; 0: not known */
+	enum memory_type type;
+	enum books_state state;
+	const char *why; /* when unread: a few words, static */
+	uint32_t banks;
+	uint64_t capacity_bytes, used_bytes, free_bytes, largest_free_bytes;
+	const struct event_block *blocks; /* by address */
+	size_t block_count;
+};
+
+struct event_census {
+	bool exact;         /* everything was read, every block has one owner */
+	const char *reason; /* when not exact: a fixed word */
+	uint64_t scanned_bytes, missing_bytes;
+	uint32_t runtime; /* whose objects and books: index as in event_runtime */
+	bool books_only;  /* the buffers it found were not told as allocations: it only compares */
 };
 
 struct event_exit {
@@ -143,6 +183,8 @@ struct event {
 		uint64_t allocator;         /* BULK_FREE */
 		struct event_exit exit;
 		struct event_lost lost;
+		struct event_books books;
+		struct event_census census;
 	};
 };
 

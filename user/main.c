@@ -17,6 +17,7 @@ static const struct {
 } commands[] = {
 	{"run", cmd_run, "run [options] -- COMMAND [ARG...]", "start a command and watch it"},
 	{"attach", cmd_attach, "attach [options] -p PID | --name PATTERN", "watch processes that already run"},
+	{"census", cmd_census, "census -p PID | --core FILE", "what a process holds now, or held when it dumped core"},
 	{"check", cmd_check, "check [-p PID | FILE]", "what can be watched: this machine, a process, a library file"},
 };
 

@@ -317,3 +317,19 @@ def test_events(tmp_path):
     assert kinds.index("close") < kinds.index("exit")
     times = [line["time_ns"] for line in lines]
     assert all(times)
+
+
+def test_perf_links(tmp_path, layout):
+    """The way of kernels before 6.6; detaching is slow there, so it is left to a process nobody waits for."""
+    bufscope = run(standin("mesh m 4\nmany a 20 m DRAM 8192 2048\nfree a3\nclose m\nwait x\ndrop-all\nwait y", layout), tmp_path,
+                   options=("--perf-links",))
+    bufscope.loaded()
+    bufscope.ready("x")
+    process = harness.only_process(bufscope.snapshot())
+    counts(process, allocated=20, freed=1, held=19, live=0)
+    bufscope.go()
+    bufscope.ready("y")
+    counts(harness.only_process(bufscope.snapshot()), held=0, held_released=19)
+    bufscope.go()
+    report = bufscope.finish()
+    assert harness.only_process(report)["exact"]

@@ -19,6 +19,7 @@ cluster the device is opened as most programs do (open_device), with more as a m
 import gc
 import json
 import os
+import random
 import signal
 import sys
 
@@ -241,7 +242,25 @@ def out_of_memory(program, number):
     program.close(mesh)
 
 
-SCENARIOS = {"basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
+def steady(program, number):
+    """NUMBER random operations around some 60 live tensors; one stop before, one after."""
+    mesh = program.open()
+    dice = random.Random(7)
+    live = [program.tensor(mesh, "L1" if i % 4 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))) for i in range(60)]
+    program.stop("steady")
+    for i in range(number):
+        if live and (len(live) > 100 or dice.random() < 0.5):
+            program.free(live.pop(dice.randrange(len(live))))
+        else:
+            live.append(program.tensor(mesh, "L1" if i % 10 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))))
+    program.stop("done")
+    for tensor in live:
+        program.free(tensor)
+    program.stop("empty")
+    program.close(mesh)
+
+
+SCENARIOS = {"steady": steady, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
              "suicide": suicide, "out-of-memory": out_of_memory}
 
 if __name__ == "__main__":

@@ -187,6 +187,65 @@ static inline int case_lost(struct model_case *c, uint32_t process, uint64_t all
 	return case_apply(c, &event, process);
 }
 
+/* What a census finds has no time and no thread. */
+static inline int case_found(struct model_case *c, uint32_t process, uint64_t object, uint64_t device,
+			     enum memory_type type, uint64_t size)
+{
+	struct event event = case_buffer_event(EVENT_ALLOCATE, object, device, type, size);
+
+	event.process = process;
+	return model_apply(c->model, &event);
+}
+
+/* Books of the device's allocator with a block of twice @size for each of @count objects. */
+static inline int case_books(struct model_case *c, uint32_t process, uint64_t device, enum memory_type type,
+			     const uint64_t *objects, size_t count, uint64_t size)
+{
+	struct event event = {.kind = EVENT_BOOKS};
+	struct event_block blocks[16];
+
+	for (size_t i = 0; i < count && i < 16; i++)
+		blocks[i] = (struct event_block){.address = objects[i] * 16, .footprint_bytes = 2 * size};
+	event.books = (struct event_books){
+		.allocator = device + 1,
+		.device_object = device,
+		.type = type,
+		.state = BOOKS_READ,
+		.banks = 12,
+		.capacity_bytes = UINT64_C(12) << 30,
+		.used_bytes = 2 * size * count,
+		.free_bytes = (UINT64_C(12) << 30) - 2 * size * count,
+		.largest_free_bytes = UINT64_C(9) << 30,
+		.blocks = blocks,
+		.block_count = count,
+	};
+	return case_apply(c, &event, process);
+}
+
+static inline int case_books_unread(struct model_case *c, uint32_t process, uint64_t device, enum memory_type type,
+				    const char *why)
+{
+	struct event event = {.kind = EVENT_BOOKS};
+
+	event.books = (struct event_books){
+		.allocator = device + 1,
+		.device_object = device,
+		.type = type,
+		.state = BOOKS_UNREAD,
+		.why = why,
+	};
+	return case_apply(c, &event, process);
+}
+
+/* @reason NULL: exact. */
+static inline int case_census(struct model_case *c, uint32_t process, const char *reason)
+{
+	struct event event = {.kind = EVENT_CENSUS};
+
+	event.census = (struct event_census){.exact = !reason, .reason = reason, .scanned_bytes = 1 << 20};
+	return case_apply(c, &event, process);
+}
+
 static inline struct snapshot *case_snapshot(const struct model_case *c)
 {
 	return model_snapshot(c->model, c->clock_ns);

@@ -30,7 +30,7 @@ struct heard {
 
 static void hear(void *context, const struct notice *notice)
 {
-	static const char letter[] = "?AFHRCUMfxEXLr";
+	static const char letter[] = "?AFHRCUMfxEXLrc";
 	struct heard *heard = context;
 
 	assert_true(heard->count < sizeof(heard->letters) - 1);
@@ -1262,6 +1262,16 @@ static void test_at_random(void **state)
 	case_fini(&c);
 }
 
+static void play_census(struct model_case *c)
+{
+	static const uint64_t objects[] = {0x112, 0x10a, 0xabc};
+
+	case_found(c, 2, 0x20a, OTHER_DEVICE, MEMORY_DRAM, 1);
+	case_books(c, 2, OTHER_DEVICE, MEMORY_DRAM, objects, 3, 10);
+	case_books_unread(c, 2, DEVICE, MEMORY_L1, "changing");
+	case_census(c, 2, NULL);
+}
+
 /* Every kind of event; the same ones again and again while one allocation after the other fails. */
 static void play(struct model_case *c)
 {
@@ -1287,6 +1297,7 @@ static void play(struct model_case *c)
 	case_object(c, 2, EVENT_RELEASE, 0x105);
 	case_alloc(c, 2, 0x107, DEVICE, MEMORY_DRAM, 1);
 	case_bulk_free(c, 2, OTHER_DEVICE + 1);
+	play_census(c);
 	model_mark_inexact(c->model, 2, INEXACT_UNSUPPORTED, "text");
 	model_mark_inexact(c->model, 0, INEXACT_UNSUPPORTED, "text");
 	case_exit(c, 2, 0, 0);

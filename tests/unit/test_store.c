@@ -89,7 +89,7 @@ static void test_store_memory(void **state)
 	for (uint64_t i = 0; i < 200000; i++) {
 		assert_int_equal(store_add(&store, i << 6, i + 1, &record), 0);
 		if (i > 20000)
-			assert_true(store_memory_bytes(&store) <= (i + 1 + STORE_CHUNK_RECORDS) * 57);
+			assert_true(store_memory_bytes(&store) <= (i + 1 + STORE_CHUNK_RECORDS) * 64);
 	}
 	for (uint64_t i = 0; i < 200000; i++)
 		assert_true(store_remove(&store, i << 6, &copy));

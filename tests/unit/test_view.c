@@ -158,6 +158,71 @@ static void build_trouble(struct model_case *c)
 	case_lost(c, 0, 0, 1);
 }
 
+/* A process on eight chips that ran before bufscope: a mesh, its chips, and books of every kind. */
+static void build_late_in(struct model_case *c, uint32_t process)
+{
+	static const uint64_t none[1], mesh[] = {0x100, 0x200, 0x300}, chip[] = {0x400}, differs[] = {0x800, 0x900};
+
+	case_birth(c, process, BIRTH_ATTACH, 0);
+	case_runtime(c, process, 17, true);
+	case_device(c, process, DEVICE, 0, 8);
+	for (int32_t i = 0; i < 8; i++)
+		case_device(c, process, DEVICE + 0x100 * (uint64_t)(i + 1), i, 1);
+	case_found(c, process, 0x100, DEVICE, MEMORY_DRAM, 1000 * MB);
+	case_found(c, process, 0x200, DEVICE, MEMORY_DRAM, 1000 * MB);
+	for (uint64_t i = 0; i < 8; i++)
+		case_found(c, process, 0x400 + (i << 40), DEVICE + 0x100 * (i + 1), MEMORY_L1, 1500);
+	case_found(c, process, 0x700, DEVICE, MEMORY_TRACE, 4 * MB);
+	case_alloc(c, process, 0x300, DEVICE, MEMORY_DRAM, 1000 * MB);
+	case_alloc(c, process, 0x500, DEVICE, MEMORY_L1_SMALL, 512);
+	case_books(c, process, DEVICE, MEMORY_DRAM, mesh, 3, 1000 * MB);
+	case_books(c, process, DEVICE, MEMORY_L1, none, 0, 0);
+	case_books(c, process, DEVICE, MEMORY_L1_SMALL, differs, 2, 512);
+	case_books_unread(c, process, DEVICE, MEMORY_TRACE,
+			  "never the same\033 twice while it was read, again and again");
+	for (uint64_t i = 0; i < 8; i++) {
+		const uint64_t one[] = {chip[0] + (i << 40)};
+
+		case_books(c, process, DEVICE + 0x100 * (i + 1), MEMORY_L1, one, 1, i == 3 ? 2000 : 1500);
+		case_books(c, process, DEVICE + 0x100 * (i + 1), MEMORY_DRAM, none, 0, 0);
+	}
+	case_census(c, process, NULL);
+}
+
+static void build_late(struct model_case *c)
+{
+	build_late_in(c, 1);
+}
+
+/* The same after records were lost: the table is made anew. */
+static void build_rebuilt(struct model_case *c)
+{
+	struct event restart = {.kind = EVENT_RESTART};
+	static const uint64_t objects[] = {0x100};
+
+	case_birth(c, 1, BIRTH_LAUNCH, 0);
+	case_runtime(c, 1, 0, true);
+	case_device(c, 1, DEVICE, 0, 1);
+	case_alloc(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
+	case_lost(c, 1, 1, 1);
+	case_apply(c, &restart, 1);
+	case_found(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
+	case_books(c, 1, DEVICE, MEMORY_DRAM, objects, 1, 4 * MB);
+	case_census(c, 1, NULL);
+}
+
+/* Not everything could be found. */
+static void build_partial(struct model_case *c)
+{
+	case_birth(c, 1, BIRTH_ATTACH, 0);
+	case_runtime(c, 1, 17, true);
+	case_device(c, 1, DEVICE, 0, 1);
+	case_found(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
+	case_books_unread(c, 1, DEVICE, MEMORY_DRAM, "swapped out");
+	case_census(c, 1, "partial");
+	case_exit(c, 1, 0, 6);
+}
+
 static void assert_no_control_characters(const struct strbuf *text)
 {
 	for (size_t i = 0; i < text->len; i++)
@@ -332,6 +397,75 @@ static void test_trouble(void **state)
 	assert_text(&c, "trouble.colour.txt", &colour);
 	assert_text(&c, "trouble.narrow.txt", &narrow);
 	assert_json(&c, "trouble.json");
+	case_fini(&c);
+}
+
+static void test_late(void **state)
+{
+	struct text_view wide = {.style = {.utf8 = true, .width = 120}, .max_buffers = 10};
+	struct text_view narrow = {.style = {.width = 50}, .max_buffers = 10};
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	build_late(&c);
+	assert_text(&c, "late.txt", &test_text_utf8);
+	assert_text(&c, "late.ascii.txt", &test_text_ascii);
+	assert_text(&c, "late.wide.txt", &wide);
+	assert_text(&c, "late.narrow.txt", &narrow);
+	assert_json(&c, "late.json");
+	case_fini(&c);
+	assert_events(build_late, "late.events.txt", false, true);
+	assert_events(build_late, "late.events.ndjson", true, true);
+}
+
+static void test_rebuilt(void **state)
+{
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	build_rebuilt(&c);
+	assert_text(&c, "rebuilt.txt", &test_text_utf8);
+	assert_json(&c, "rebuilt.json");
+	case_fini(&c);
+	assert_events(build_rebuilt, "rebuilt.events.ndjson", true, true);
+}
+
+static void test_partial(void **state)
+{
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	build_partial(&c);
+	assert_text(&c, "partial.txt", &test_text_utf8);
+	assert_json(&c, "partial.json");
+	case_fini(&c);
+	assert_events(build_partial, "partial.events.txt", false, true);
+}
+
+/* No line of the report about a census is wider than it may be. */
+static void test_late_widths(void **state)
+{
+	struct snapshot *snapshot;
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	build_late(&c);
+	snapshot = case_snapshot(&c);
+	assert_non_null(snapshot);
+	for (unsigned int width = 80; width < 130; width++) {
+		struct text_view view = {.style = {.utf8 = true, .width = width}, .max_buffers = 10};
+		struct strbuf out = STRBUF_INIT;
+
+		assert_int_equal(text_view_summary(&out, &view, snapshot), 0);
+		for (const char *line = strbuf_str(&out); *line; line = strchr(line, '\n') + 1)
+			assert_true(style_columns(line, strcspn(line, "\n")) <= width);
+		strbuf_fini(&out);
+	}
+	snapshot_free(snapshot);
 	case_fini(&c);
 }
 
@@ -565,6 +699,7 @@ static void test_out_of_memory(void **state)
 	json_set_alloc_funcs(test_json_malloc, test_json_free);
 	case_init(&c);
 	build_trouble(&c);
+	build_late_in(&c, 5);
 	snapshot = case_snapshot(&c);
 	assert_non_null(snapshot);
 	for (int json = 0; json < 2; json++) {
@@ -618,6 +753,7 @@ static void test_events_out_of_memory(void **state)
 		case_init(&c);
 		model_set_listener(c.model, hear_failing, &failing);
 		build_trouble(&c);
+		build_late_in(&c, 5);
 		assert_true(failing.failed);
 		event_view_fini(&failing.lines.view);
 		strbuf_fini(&failing.lines.out);
@@ -633,6 +769,10 @@ int main(void)
 		cmocka_unit_test(test_demo_says_what_lifecycle_says),
 		cmocka_unit_test(test_clean),
 		cmocka_unit_test(test_trouble),
+		cmocka_unit_test(test_late),
+		cmocka_unit_test(test_rebuilt),
+		cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_late_widths),
 		cmocka_unit_test(test_trouble_events),
 		cmocka_unit_test(test_nothing_at_all),
 		cmocka_unit_test(test_many_warnings),

@@ -24,6 +24,10 @@ enum {
 	KEY_PREPARE,
 	KEY_NAME,
 	KEY_NO_COLOR,
+	KEY_CORE,
+	KEY_PERF_LINKS,
+	KEY_SYSROOT,
+	KEY_VERIFY,
 };
 
 static const struct argp_option common_options[] = {
@@ -39,6 +43,7 @@ static const struct argp_option common_options[] = {
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
 	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Do not follow child processes", 2},
+	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
 	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
 	{0},
 };
@@ -130,6 +135,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NO_FOLLOW:
 		options->follow = false;
+		return 0;
+	case KEY_PERF_LINKS:
+		options->perf_links = true;
 		return 0;
 	case KEY_NO_COLOR:
 		options->color = false;
@@ -232,6 +240,8 @@ static const struct argp_option attach_options[] = {
 	{"pid", 'p', "PID", 0, "Attach to this process; can be given several times", 0},
 	{"name", KEY_NAME, "PATTERN", 0, "Attach to all processes whose name matches PATTERN (* and ? as in a shell)",
 	 0},
+	{"verify", KEY_VERIFY, "SECONDS", 0,
+	 "Compare the table with the runtime's own books every SECONDS; a difference that persists is named", 0},
 	{0},
 };
 
@@ -250,6 +260,10 @@ static error_t parse_attach(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NAME:
 		options->name = arg;
+		return 0;
+	case KEY_VERIFY:
+		if (units_parse_duration(arg, &options->verify_ns) || !options->verify_ns)
+			argp_error(state, "--verify takes a time in seconds above 0, not \"%s\"", arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument \"%s\"", arg);
@@ -279,6 +293,66 @@ void options_parse_attach(int argc, char **argv, struct options *out)
 
 	set_defaults(out);
 	argv[0] = (char *)"bufscope attach";
+	argp_err_exit_status = CMD_EXIT_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, out);
+}
+
+/* ---- census ---- */
+
+static const struct argp_option census_options[] = {
+	{"pid", 'p', "PID", 0, "Read a running process; it is not stopped and nothing is attached to it", 1},
+	{"core", KEY_CORE, "FILE", 0, "Read a core file, also one compressed with zstd", 1},
+	{"sysroot", KEY_SYSROOT, "DIR", 0, "Look for the core's library below DIR", 1},
+	{"format", KEY_FORMAT, "text|json", 0, "Format of the report (default text)", 2},
+	{"output", 'o', "FILE", 0, "Write the report to FILE instead of stdout", 2},
+	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of the largest buffers in the text report (default 10)", 2},
+	{"quiet", 'q', NULL, 0, "Only the report", 3},
+	{"verbose", 'v', NULL, 0, "Say what is done and why", 3},
+	{0},
+};
+
+static error_t parse_census(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case 'p':
+		if (options->pid_count)
+			argp_error(state, "one process at a time");
+		options->pids[options->pid_count++] = parse_pid(arg, state);
+		return 0;
+	case KEY_CORE:
+		options->core = arg;
+		return 0;
+	case KEY_SYSROOT:
+		options->sysroot = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument \"%s\"", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->pid_count == !options->core)
+			argp_error(state, "-p PID or --core FILE, one of them");
+		if (!options->output)
+			options->output = "-";
+		return 0;
+	default:
+		return parse_common(key, arg, state);
+	}
+}
+
+void options_parse_census(int argc, char **argv, struct options *out)
+{
+	static const struct argp argp = {
+		.options = census_options,
+		.parser = parse_census,
+		.doc = "Reads all buffers of a process out of its memory, and the runtime's own allocator books beside them.\v"
+		       "The process is not stopped, nothing is attached to it, and no page of it is faulted in. Every buffer is "
+		       "believed only when the books confirm it. MB is 2^20 bytes.",
+	};
+
+	set_defaults(out);
+	argv[0] = (char *)"bufscope census";
 	argp_err_exit_status = CMD_EXIT_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, out);
 }

@@ -27,6 +27,7 @@ struct options {
 	size_t ring_bytes;
 	bool quiet;
 	bool verbose;
+	bool perf_links;
 	bool color; /* allowed; still only on a terminal */
 	bool follow;
 
@@ -39,10 +40,15 @@ struct options {
 	const char *prepare[OPTIONS_MAX_PREPARE]; /* internal: the libraries it is linked with */
 	size_t prepare_count;
 
-	/* attach */
+	/* census */
+	const char *core;
+	const char *sysroot;
+
+	/* attach; census: one pid */
 	pid_t pids[OPTIONS_MAX_PIDS];
 	size_t pid_count;
 	const char *name;
+	uint64_t verify_ns; /* 0: table and books are not compared periodically */
 };
 
 /*
@@ -51,5 +57,6 @@ struct options {
  */
 void options_parse_run(int argc, char **argv, struct options *out);
 void options_parse_attach(int argc, char **argv, struct options *out);
+void options_parse_census(int argc, char **argv, struct options *out);
 
 #endif

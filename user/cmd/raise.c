@@ -182,6 +182,8 @@ static void exec_tracer(const struct options *options, pid_t pid)
 		push(&all, "--no-follow");
 	if (!options->wait)
 		push(&all, "--no-wait");
+	if (options->perf_links)
+		push(&all, "--perf-links");
 	if (!options->color)
 		push(&all, "--no-color");
 	linked_visit(options->command[0], NULL, push_library, &all);

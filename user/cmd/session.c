@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cmd/options.h"
 #include "cmd/report.h"
+#include "cmd/verify.h"
 #include "model/model.h"
 #include "model/notice.h"
 #include "source/tracer.h"
@@ -24,6 +25,11 @@ struct session {
 	struct tracer *tracer;
 	struct model *model;
 	struct report *report;
+	struct verify *verify;
+	uint64_t next_verify_ns;
+	uint32_t *lossy; /* processes that lost records and whose table is to be rebuilt */
+	size_t lossy_count, lossy_capacity;
+	uint64_t restarted_ns;
 	int signal_fd;
 	int watched_fd; /* the caller's, or -1 */
 	uint64_t next_interval_ns;
@@ -42,6 +48,25 @@ static uint64_t now_ns(void)
 
 static void doubt_held(struct session *session, const struct event *end);
 
+static void note_loss(struct session *session, uint32_t process)
+{
+	size_t capacity = session->lossy_capacity ? 2 * session->lossy_capacity : 16;
+	uint32_t *grown;
+
+	for (size_t i = 0; i < session->lossy_count; i++) {
+		if (session->lossy[i] == process)
+			return;
+	}
+	if (session->lossy_count == session->lossy_capacity) {
+		grown = realloc(session->lossy, capacity * sizeof(*grown));
+		if (!grown)
+			return; /* it stays inexact */
+		session->lossy = grown;
+		session->lossy_capacity = capacity;
+	}
+	session->lossy[session->lossy_count++] = process;
+}
+
 static void on_event(void *context, const struct event *event)
 {
 	struct session *session = context;
@@ -50,6 +75,9 @@ static void on_event(void *context, const struct event *event)
 	    model_held_count(session->model))
 		doubt_held(session, event);
 	session->executed |= event->kind == EVENT_EXEC;
+	verify_event(session->verify, event);
+	if (event->kind == EVENT_LOST && event->process)
+		note_loss(session, event->process);
 	/* The model marks the process inexact by itself; here it is only said once. */
 	if (model_apply(session->model, event))
 		log_error("out of memory: from here on the figures are not complete");
@@ -91,7 +119,9 @@ static int open_signals(void)
 int session_open(const struct options *options, const int *fds, struct session **out)
 {
 	struct model_options model_options = {.keep_ended = true, .max_unmatched_frees = MAX_UNMATCHED_FREES};
-	struct tracer_options tracer_options = {.ring_bytes = options->ring_bytes, .follow_children = options->follow};
+	struct tracer_options tracer_options = {.ring_bytes = options->ring_bytes,
+						.follow_children = options->follow,
+						.perf_links = options->perf_links};
 	struct tracer_callbacks callbacks = {.event = on_event, .inexact = on_inexact};
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
@@ -102,7 +132,8 @@ int session_open(const struct options *options, const int *fds, struct session *
 	session->watched_fd = -1;
 	session->signal_fd = open_signals();
 	session->model = model_new(&model_options);
-	if (session->signal_fd < 0 || !session->model) {
+	session->verify = verify_new();
+	if (session->signal_fd < 0 || !session->model || !session->verify) {
 		err = -ENOMEM;
 		log_error("out of memory");
 		goto fail;
@@ -117,6 +148,8 @@ int session_open(const struct options *options, const int *fds, struct session *
 	model_set_listener(session->model, on_notice, session);
 	if (options->interval_ns)
 		session->next_interval_ns = now_ns() + options->interval_ns;
+	if (options->verify_ns)
+		session->next_verify_ns = now_ns() + options->verify_ns;
 	*out = session;
 	return 0;
 fail:
@@ -233,6 +266,25 @@ static void watch_held(struct session *session)
 	session->held_checked = true;
 }
 
+/* ---- after a loss ---- */
+
+#define RESTART_NS 1000000000ull /* between two attempts, while records go on being lost */
+
+/* What was lost can be read out of the process's memory; what cannot (counters, peaks) starts anew. */
+static void rebuild_lossy(struct session *session)
+{
+	uint32_t *lossy = session->lossy;
+	size_t count = session->lossy_count;
+
+	/* A loss while they are rebuilt is noted again, in a new list. */
+	session->lossy = NULL;
+	session->lossy_count = session->lossy_capacity = 0;
+	for (size_t i = 0; i < count; i++)
+		tracer_restart(session->tracer, lossy[i]);
+	free(lossy);
+	session->restarted_ns = now_ns();
+}
+
 /* ---- outputs ---- */
 
 int session_snapshot(struct session *session, int fd)
@@ -241,7 +293,10 @@ int session_snapshot(struct session *session, int fd)
 	int err;
 
 	tracer_sync(session->tracer);
+	rebuild_lossy(session);
 	watch_held(session);
+	/* The books beside it, as they are now. */
+	verify_run(session->verify, session->tracer, session->model);
 	snapshot = model_snapshot(session->model, now_ns());
 	if (!snapshot) {
 		log_error("out of memory: no snapshot");
@@ -263,12 +318,27 @@ static void repeat_table(struct session *session)
 		session->next_interval_ns += session->options->interval_ns;
 }
 
+static void say_verified(const struct session *session)
+{
+	uint64_t rounds, different;
+
+	if (!session->options->verify_ns)
+		return;
+	verify_counts(session->verify, &rounds, &different);
+	log_info("table and books were compared %llu times: %llu times they differed", (unsigned long long)rounds,
+		 (unsigned long long)different);
+}
+
 int session_finish(struct session *session)
 {
 	struct snapshot *snapshot;
 	int err;
 
 	tracer_sync(session->tracer);
+	rebuild_lossy(session);
+	if (tracer_process_count(session->tracer))
+		verify_run(session->verify, session->tracer, session->model);
+	say_verified(session);
 	snapshot = model_snapshot(session->model, now_ns());
 	if (!snapshot) {
 		log_error("out of memory: no report");
@@ -293,16 +363,29 @@ static void read_signals(struct session *session, const struct session_callbacks
 	}
 }
 
+/* The sooner of the source's tick and the next repeated task. */
 static int timeout_ms(const struct session *session)
 {
-	int tick = tracer_timeout_ms(session->tracer);
+	int timeout = tracer_timeout_ms(session->tracer);
+	const uint64_t tasks[] = {session->next_interval_ns, session->next_verify_ns,
+				  session->lossy_count ? session->restarted_ns + RESTART_NS : 0};
 	uint64_t now, left;
 
-	if (!session->next_interval_ns)
-		return tick;
-	now = now_ns();
-	left = session->next_interval_ns > now ? (session->next_interval_ns - now + 999999) / 1000000 : 0;
-	return tick >= 0 && (uint64_t)tick < left ? tick : (int)(left < 3600000 ? left : 3600000);
+	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++) {
+		if (!tasks[i])
+			continue;
+		now = now_ns();
+		left = tasks[i] > now ? (tasks[i] - now + 999999) / 1000000 : 0;
+		if (timeout < 0 || left < (uint64_t)timeout)
+			timeout = (int)(left < 3600000 ? left : 3600000);
+	}
+	return timeout;
+}
+
+static void verify_now(struct session *session)
+{
+	verify_run(session->verify, session->tracer, session->model);
+	session->next_verify_ns = now_ns() + session->options->verify_ns;
 }
 
 void session_run(struct session *session, const struct session_callbacks *callbacks)
@@ -327,6 +410,10 @@ void session_run(struct session *session, const struct session_callbacks *callba
 			callbacks->readable(callbacks->context, session);
 		if (session->next_interval_ns && now_ns() >= session->next_interval_ns)
 			repeat_table(session);
+		if (session->lossy_count && now_ns() >= session->restarted_ns + RESTART_NS)
+			rebuild_lossy(session);
+		if (session->next_verify_ns && now_ns() >= session->next_verify_ns)
+			verify_now(session);
 		report_flush(session->report);
 	} while (!callbacks->done(callbacks->context, session));
 }
@@ -358,6 +445,8 @@ void session_close(struct session *session)
 	report_close(session->report);
 	tracer_abandon(session->tracer);
 	model_free(session->model);
+	verify_free(session->verify);
+	free(session->lossy);
 	if (session->signal_fd >= 0)
 		close(session->signal_fd);
 	free(session);

@@ -26,6 +26,7 @@ void buffers_describe(const struct process *process, const struct record *record
 		.address = record->address,
 		.size_bytes = record->size_bytes,
 		.page_size_bytes = key->page_size_bytes,
+		.footprint_bytes = record->footprint_bytes,
 		.allocated_ns = record->allocated_ns,
 		.held_ns = key->state == BUFFER_LIVE ? 0 : process->closures[key->closure].time_ns,
 		.allocator = key->allocator,
@@ -34,6 +35,7 @@ void buffers_describe(const struct process *process, const struct record *record
 		.chip_count = device->chip_count,
 		.thread = record->thread,
 		.runtime = key->runtime,
+		.allocator_id = books_id(&process->books, key->allocator, key->type),
 		.type = (enum memory_type)key->type,
 		.state = (enum buffer_state)key->state,
 	};
@@ -193,6 +195,38 @@ static void buffers_doubt(struct process *process, const struct event_buffer *bu
 		process->doubts.unknown_device++;
 }
 
+/*
+ * A census and the probe can both see one allocation, in either order. True when @event is the second
+ * sight of a buffer that is in the table; then all is done.
+ */
+static bool buffers_seen_twice(struct process *process, const struct event *event)
+{
+	const struct event_buffer *buffer = &event->buffer;
+	struct record *record;
+	const struct shape_key *key;
+
+	/* Without a census there is nothing to look for. */
+	if (event->time_ns && !process->shown.before_attach)
+		return false;
+	record = store_find(&process->store, buffer->object);
+	if (!record || buffer->fault || (event->time_ns && record->allocated_ns))
+		return false;
+	key = &process->shapes.shapes[record->shape].key;
+	if (key->state != BUFFER_LIVE || key->type != (unsigned int)buffer->type ||
+	    process->devices.entries[key->device].object != buffer->device_object ||
+	    record->address != buffer->address || record->size_bytes != buffer->size_bytes)
+		return false;
+	if (buffer->footprint_bytes)
+		record->footprint_bytes = buffer->footprint_bytes;
+	if (event->time_ns) {
+		record->allocated_ns = event->time_ns;
+		record->thread = event->thread;
+		process->shown.before_attach--;
+		process->shown.allocated++;
+	}
+	return true;
+}
+
 int buffers_allocate(struct model *model, struct process *process, const struct event *event)
 {
 	const struct event_buffer *buffer = &event->buffer;
@@ -201,6 +235,8 @@ int buffers_allocate(struct model *model, struct process *process, const struct 
 	uint32_t at;
 	int err;
 
+	if (buffers_seen_twice(process, event))
+		return 0;
 	err = buffers_allocation_shape(process, buffer, &at);
 	if (err)
 		return err;
@@ -217,6 +253,7 @@ int buffers_allocate(struct model *model, struct process *process, const struct 
 	model->serial++;
 	record->address = buffer->fault ? 0 : buffer->address;
 	record->size_bytes = buffer->fault ? 0 : buffer->size_bytes;
+	record->footprint_bytes = buffer->fault ? 0 : buffer->footprint_bytes;
 	record->allocated_ns = event->time_ns;
 	record->thread = event->thread;
 	record->shape = at;

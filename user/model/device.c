@@ -216,6 +216,14 @@ void device_uncount_held(struct device_set *set, uint32_t entry, unsigned int ty
 	}
 }
 
+void device_restart(struct device_set *set)
+{
+	for (uint32_t i = 0; i < set->chip_count; i++) {
+		set->chips[i].used_types = 0;
+		memset(set->chips[i].figures, 0, sizeof(set->chips[i].figures));
+	}
+}
+
 void device_total(const struct device_set *set, uint64_t *buffers, uint64_t *bytes)
 {
 	*buffers = 0;

@@ -72,6 +72,8 @@ void device_count_live(struct device_set *set, uint32_t entry, unsigned int type
 void device_uncount_live(struct device_set *set, uint32_t entry, unsigned int type, uint64_t bytes);
 void device_count_held(struct device_set *set, uint32_t entry, unsigned int type, uint64_t bytes);
 void device_uncount_held(struct device_set *set, uint32_t entry, unsigned int type, uint64_t bytes);
+/* All figures start anew. */
+void device_restart(struct device_set *set);
 /* Live and held, over all chips. */
 void device_total(const struct device_set *set, uint64_t *buffers, uint64_t *bytes);
 size_t device_memory_bytes(const struct device_set *set);

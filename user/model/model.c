@@ -47,6 +47,7 @@ static void model_lost(struct model *model, struct process *process, const struc
 	model->lost_records += sum;
 	if (process) {
 		process->active = true;
+		process->books.fresh = false;
 		process->shown.lost_records += sum;
 		process->doubts.lost.allocations += event->lost.allocations;
 		process->doubts.lost.frees += event->lost.frees;
@@ -70,6 +71,8 @@ static int model_apply_running(struct model *model, struct process *process, con
 	/* Not UNSURE: it answers a question of ours. */
 	if (event->kind != EVENT_EXEC && event->kind != EVENT_EXIT && event->kind != EVENT_UNSURE)
 		process->active = true;
+	if (event->kind >= EVENT_ALLOCATE && event->kind <= EVENT_RELEASE)
+		process->books.fresh = false;
 	switch (event->kind) {
 	case EVENT_RUNTIME:
 		return process_runtime(model, process, event);
@@ -87,6 +90,13 @@ static int model_apply_running(struct model *model, struct process *process, con
 		return buffers_release(model, process, event);
 	case EVENT_UNSURE:
 		return buffers_unsure(model, process, event);
+	case EVENT_BOOKS:
+		return books_note(process, &event->books);
+	case EVENT_CENSUS:
+		return process_census(model, process, event);
+	case EVENT_RESTART:
+		process_resynchronise(model, process, event->time_ns);
+		return 0;
 	case EVENT_EXEC:
 	case EVENT_EXIT:
 		process_end(model, process, event);
@@ -163,6 +173,29 @@ int model_mark_inexact(struct model *model, uint32_t number, const char *reason,
 	return err;
 }
 
+int model_resynchronise(struct model *model, uint32_t number, uint64_t time_ns)
+{
+	struct process *process = process_find(model, number);
+
+	if (!process || !process_running(process))
+		return -ENOENT;
+	process_resynchronise(model, process, time_ns);
+	return 0;
+}
+
+size_t model_book_differences(const struct model *model, uint32_t number, struct book_difference *out, size_t max)
+{
+	const struct process *process;
+	uint32_t slot;
+
+	if (!table_find(&model->by_number, number, &slot))
+		return 0;
+	process = model->processes[slot];
+	for (size_t i = 0; i < max && i < process->books.difference_count; i++)
+		out[i] = process->books.differences[i];
+	return process->books.difference_count;
+}
+
 uint64_t model_held_count(const struct model *model)
 {
 	return model->held;
@@ -192,6 +225,7 @@ static void model_buffer_again(const struct process *process, const struct recor
 		.page_size_bytes = key->page_size_bytes,
 		.type = (enum memory_type)key->type,
 		.runtime = key->runtime,
+		.footprint_bytes = record->footprint_bytes,
 	};
 }
 

@@ -12,7 +12,13 @@
  * - BULK_FREE makes the live buffers of that allocator held. CLOSE only marks the device object: frees
  *   and the bulk free of its allocators follow. Where a runtime's bulk free is not probed, CLOSE makes
  *   the live buffers of that device object held.
- * - An ALLOCATE with time 0 was found by a census: it counts in before_attach.
+ * - An ALLOCATE with time 0 was found by a census: it counts in before_attach. When its own event comes
+ *   too (the census read between the runtime's bookkeeping and the probe) it moves to allocated.
+ *   An ALLOCATE with time 0 of a buffer that is in the table already changes nothing.
+ * - The BOOKS of a census are compared with the table at its CENSUS. A difference alone makes nothing
+ *   inexact: the books change a moment before and after the events. Who finds one in two censuses calls
+ *   model_mark_inexact() with INEXACT_BOOKS_DIFFER. An exact CENSUS ends "attached-late" of its runtime;
+ *   one that told no buffers (books_only) does so if every block of its books has a buffer in the table.
  * - EXEC and EXIT clear. Clearing is idempotent; events of a process that ended are ignored and
  *   counted.
  * - A free of an unknown object is counted in unknown_frees, or in double_frees when it was freed
@@ -54,6 +60,30 @@ void model_set_listener(struct model *model, model_listener listener, void *cont
 
 /* Marks a process (0: all) as not exact from here on. @reason is one of the fixed words of notice.h. */
 int model_mark_inexact(struct model *model, uint32_t process, const char *reason, const char *text);
+
+/* One place where the books and the table disagree. */
+struct book_difference {
+	uint64_t allocator;
+	enum memory_type type;
+	bool in_table; /* a live buffer without a block (or the second one on it); false: a block without a buffer */
+	uint64_t address;
+	uint64_t object, serial; /* when in_table, otherwise 0 */
+	uint64_t size_bytes;     /* asked for when in_table, otherwise what the block takes */
+};
+
+/*
+ * The differences that the last census of @process found, by allocator, type and address: at most 100 of
+ * either kind of each books. Copies at most @max; returns how many there are.
+ */
+size_t model_book_differences(const struct model *model, uint32_t process, struct book_difference *out, size_t max);
+
+/*
+ * What EVENT_RESTART does: the table of @process is to be rebuilt by a census. Live and held buffers
+ * are dropped without being counted, all its counters, peaks and doubts start anew at @time_ns.
+ * ALLOCATE events with time 0, BOOKS and a CENSUS must follow; until an exact one came the process is
+ * "attached-late". 0, or -ENOENT when no such process is running.
+ */
+int model_resynchronise(struct model *model, uint32_t process, uint64_t time_ns);
 
 /*
  * Everything as it is now, independent of the model afterwards; snapshot_free() (snapshot.h).

@@ -23,6 +23,7 @@ enum notice_kind {
 	NOTICE_CLEAR = 11,         /* "clear": cleared.* */
 	NOTICE_LOST = 12,          /* "lost": lost.* */
 	NOTICE_RUNTIME = 13,       /* "runtime": a library is observed in @process: the last of its runtimes */
+	NOTICE_CENSUS = 14,        /* "census": census */
 };
 
 struct notice {
@@ -52,6 +53,7 @@ struct notice {
 			uint64_t bytes;          /* summed over the chips */
 		} cleared;
 		struct event_lost lost;
+		const struct snapshot_census *census;
 	};
 };
 
@@ -65,6 +67,7 @@ struct notice {
 #define INEXACT_UNSUPPORTED    "unsupported-library" /* a copy of the runtime in this process is not observed */
 #define INEXACT_MISSED_FREE    "missed-free"         /* a free was not seen */
 #define INEXACT_UNMATCHED_FREE "unmatched-free"      /* a free of a buffer whose allocation must have been missed */
+#define INEXACT_BOOKS_DIFFER   "books-differ"        /* the runtime's books and the table differ, and stayed so */
 #define INEXACT_OUT_OF_MEMORY  "out-of-memory"       /* bufscope itself ran out of memory */
 
 #endif

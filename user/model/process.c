@@ -66,6 +66,23 @@ void process_marks_fini(struct mark_set *set)
 	set->count = 0;
 }
 
+/* Takes the marks with this reason away. */
+static void process_unmark(struct mark_set *set, const char *reason)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; set && i < set->count; i++) {
+		if (strcmp(set->marks[i].reason, reason)) {
+			set->marks[kept++] = set->marks[i];
+		} else {
+			free(set->marks[i].reason);
+			free(set->marks[i].text);
+		}
+	}
+	if (set)
+		set->count = kept;
+}
+
 static void process_runtime_fini(struct snapshot_runtime *runtime)
 {
 	for (size_t i = 0; i < runtime->layout_count; i++)
@@ -75,6 +92,16 @@ static void process_runtime_fini(struct snapshot_runtime *runtime)
 	free((char *)runtime->library);
 	free((char *)runtime->build_id);
 	memset(runtime, 0, sizeof(*runtime));
+}
+
+static void process_forget_unmatched(struct process *process)
+{
+	for (size_t i = 0; i < process->shown.unmatched_count; i++)
+		free((int32_t *)process->unmatched[i].chips);
+	free(process->unmatched);
+	process->unmatched = NULL;
+	process->shown.unmatched = NULL;
+	process->shown.unmatched_count = 0;
 }
 
 void process_free(struct process *process)
@@ -91,9 +118,7 @@ void process_free(struct process *process)
 	free((char *)shown->parent_id);
 	free((char *)shown->command);
 	free((char *)shown->cgroup);
-	for (size_t i = 0; i < shown->unmatched_count; i++)
-		free((int32_t *)process->unmatched[i].chips);
-	free(process->unmatched);
+	process_forget_unmatched(process);
 	free(process->closures);
 	if (process->marks)
 		process_marks_fini(process->marks);
@@ -102,6 +127,7 @@ void process_free(struct process *process)
 	shape_fini(&process->shapes);
 	device_fini(&process->devices);
 	freed_fini(&process->freed);
+	books_fini(&process->books);
 	free(process);
 }
 
@@ -248,6 +274,7 @@ int process_birth(struct model *model, const struct event *event)
 		.end = PROCESS_RUNNING,
 		.exit_status = -1,
 	};
+	process->born_ns = event->time_ns;
 	process->named = birth->how == BIRTH_ATTACH || birth->how == BIRTH_LAUNCH;
 	store_init(&process->store);
 	shape_init(&process->shapes);
@@ -329,6 +356,7 @@ int process_runtime(struct model *model, struct process *process, const struct e
 	list[at] = made;
 	memset(&made, 0, sizeof(made));
 	process->bulk_free_probed[at] = event->runtime.bulk_free_probed;
+	process->covered[at] = false;
 	process_notify(model, process, event, &notice);
 out:
 	/* The layout's names are counted as they are copied, so a half-made one is released whole. */
@@ -372,16 +400,120 @@ void process_end(struct model *model, struct process *process, const struct even
 		process_notify(model, process, event, &notice);
 	}
 	freed_fini(&process->freed);
+	/* What the books said is only true of the end if nothing happened in between. */
+	if (!process->books.fresh)
+		books_drop(process);
 	awaits_successor = shown->end == PROCESS_EXECED && shown->born == BIRTH_LAUNCH && !process->active;
 	if (awaits_successor || (model->options.keep_ended && (process->active || process->named)))
 		return;
 	process_forget(model, process);
 }
 
+bool process_is_late(const struct process *process)
+{
+	if (process->rebuilding)
+		return true;
+	if (!process->shown.runtime_count)
+		return process->shown.born == BIRTH_ATTACH && !process->census_exact;
+	for (size_t i = 0; i < process->shown.runtime_count; i++) {
+		if (process->shown.runtimes[i].earlier_objects && !process->covered[i])
+			return true;
+	}
+	return false;
+}
+
+/* Whether the table has every buffer that is older than our watch. */
+static bool process_census_proves(const struct process *process, const struct event_census *said)
+{
+	if (!said->exact || !said->books_only)
+		return said->exact;
+	/* Those that were not told must have been in the table. */
+	for (uint32_t i = 0; i < process->books.count; i++) {
+		const struct books_entry *entry = &process->books.entries[i];
+
+		if (entry->listed && entry->runtime == said->runtime &&
+		    (entry->books_only || entry->verdict == BOOKS_VERDICT_UNREAD))
+			return false;
+	}
+	return true;
+}
+
+int process_census(struct model *model, struct process *process, const struct event *event)
+{
+	const struct event_census *said = &event->census;
+	struct notice notice = {.kind = NOTICE_CENSUS, .census = &process->census};
+	const char *reason = said->reason ? said->reason : "unknown";
+	int err;
+
+	process->census = (struct snapshot_census){
+		.time_ns = event->time_ns,
+		.exact = said->exact,
+		.scanned_bytes = said->scanned_bytes,
+		.missing_bytes = said->missing_bytes,
+	};
+	if (!said->exact) {
+		strncpy(process->census_reason, reason, sizeof(process->census_reason) - 1);
+		process->census.reason = process->census_reason;
+	}
+	process->shown.census = &process->census;
+	err = books_compare(process, said->runtime, &process->census);
+	if (process_census_proves(process, said)) {
+		process->census_exact = true;
+		process->rebuilding = false;
+		process->doubts.older = 0;
+		if (said->runtime < PROCESS_MAX_RUNTIMES)
+			process->covered[said->runtime] = true;
+		process_unmark(process->marks, INEXACT_ATTACHED_LATE);
+	}
+	process_notify(model, process, event, &notice);
+	return err;
+}
+
+static void process_drop_buffers(struct model *model, struct process *process)
+{
+	model->live -= process->shown.live;
+	model->held -= process->shown.held;
+	for (uint32_t i = 0; i < process->shapes.count; i++) {
+		if (process->shapes.shapes[i].buffers)
+			device_put(&process->devices, process->shapes.shapes[i].key.device);
+	}
+	store_fini(&process->store);
+	shape_fini(&process->shapes);
+	device_restart(&process->devices);
+	process->closure_count = 0;
+}
+
+void process_resynchronise(struct model *model, struct process *process, uint64_t time_ns)
+{
+	/* What an exact census refutes; what it cannot (a library that is not observed) stays. */
+	static const char *const refuted[] = {
+		INEXACT_ATTACHED_LATE, INEXACT_LOST_RECORDS,   INEXACT_MISSED_FREE,
+		INEXACT_BOOKS_DIFFER,  INEXACT_UNMATCHED_FREE,
+	};
+	struct snapshot_process *shown = &process->shown;
+
+	process_drop_buffers(model, process);
+	process_forget_unmatched(process);
+	freed_fini(&process->freed);
+	books_drop(process);
+	model->lost_records -= shown->lost_records;
+	process->doubts = (struct doubts){.out_of_memory = process->doubts.out_of_memory};
+	for (size_t i = 0; i < sizeof(refuted) / sizeof(refuted[0]); i++)
+		process_unmark(process->marks, refuted[i]);
+	shown->before_attach = shown->allocated = shown->freed = shown->missed_frees = 0;
+	shown->held_at_close = shown->held_released = shown->cleared = shown->live = shown->held = 0;
+	shown->uncertain = shown->unknown_frees = shown->double_frees = shown->lost_records = 0;
+	shown->observed_ns = time_ns;
+	shown->census = NULL;
+	shown->resynchronised++;
+	process->rebuilding = true;
+	process->active = true;
+}
+
 size_t process_memory_bytes(const struct process *process)
 {
 	return sizeof(*process) + store_memory_bytes(&process->store) + shape_memory_bytes(&process->shapes) +
 	       device_memory_bytes(&process->devices) + freed_memory_bytes(&process->freed) +
-	       process->closure_capacity * sizeof(*process->closures) +
+	       books_memory_bytes(&process->books) + process->closure_capacity * sizeof(*process->closures) +
 	       process->shown.unmatched_count * sizeof(*process->unmatched);
 }

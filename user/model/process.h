@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "event.h"
+#include "model/books.h"
 #include "model/device.h"
 #include "model/freed.h"
 #include "model/model.h"
@@ -62,6 +63,13 @@ struct process {
 	bool active;    /* used a runtime, or has something a person must see */
 	bool named;     /* the user named it: shown in any case */
 	bool bulk_free_probed[PROCESS_MAX_RUNTIMES];
+	bool covered[PROCESS_MAX_RUNTIMES]; /* an exact census found what is older than our watch of this runtime */
+	bool census_exact;                  /* there was an exact census */
+	bool rebuilding;                    /* the table was dropped and no exact census came since */
+	uint64_t born_ns;                   /* when it came to be followed; observed_ns can move */
+	struct snapshot_census census;      /* shown.census is it or NULL */
+	char census_reason[32];
+	struct books books;
 	uint32_t forked_from; /* a parent that had buffers then, or 0 */
 	uint32_t closure_count, closure_capacity;
 	struct closure *closures;
@@ -103,6 +111,11 @@ void process_free(struct process *process);
 int process_mark(struct mark_set *set, const char *reason, const char *text);
 void process_marks_fini(struct mark_set *set);
 size_t process_memory_bytes(const struct process *process);
+/* A census ended. 0 or -ENOMEM. */
+int process_census(struct model *model, struct process *process, const struct event *event);
+void process_resynchronise(struct model *model, struct process *process, uint64_t time_ns);
+/* Buffers can be older than our watch and not in the table. */
+bool process_is_late(const struct process *process);
 
 static inline bool process_running(const struct process *process)
 {

@@ -59,10 +59,23 @@ static const char *reasons_was(uint64_t count)
 static void reasons_add_late(struct reasons *reasons, const struct process *process)
 {
 	const struct snapshot_process *shown = &process->shown;
+	const struct snapshot_census *census = shown->census;
 
+	if (process->rebuilding && !census) {
+		reasons_add(reasons, INEXACT_ATTACHED_LATE, "its table is being rebuilt from what is in its memory");
+		return;
+	}
+	if (census && !census->exact && process_is_late(process)) {
+		reasons_addf(reasons, INEXACT_ATTACHED_LATE,
+			     "the census of buffers that are older than bufscope's watch is not complete (%s)",
+			     census->reason);
+		return;
+	}
 	for (size_t i = 0; i < shown->runtime_count; i++) {
 		int64_t earlier = shown->runtimes[i].earlier_objects;
 
+		if (process->covered[i])
+			continue;
 		if (earlier > 0)
 			reasons_addf(reasons, INEXACT_ATTACHED_LATE,
 				     "%llu buffer object%s had been made before bufscope watched; "

@@ -136,6 +136,61 @@ static void snapshot_buffers(struct arena *arena, const struct process *process,
 	out->buffer_count = count;
 }
 
+static const int32_t *snapshot_chips(struct arena *arena, const struct process *process, uint32_t device,
+				     uint32_t *count)
+{
+	const struct device_entry *entry;
+
+	*count = 0;
+	if (device == BOOKS_NO_DEVICE)
+		return NULL;
+	entry = &process->devices.entries[device];
+	*count = entry->chip_count;
+	return arena_copy(arena, entry->chips, entry->chip_count, sizeof(*entry->chips));
+}
+
+static void snapshot_allocators(struct arena *arena, const struct process *process, struct snapshot_process *out)
+{
+	struct snapshot_allocator *list = arena_array(arena, process->books.count, sizeof(*list));
+
+	out->allocators = list;
+	for (uint32_t i = 0; list && i < process->books.count; i++) {
+		const struct books_entry *entry = &process->books.entries[i];
+		struct snapshot_allocator *allocator = &list[out->allocator_count];
+
+		if (!entry->listed)
+			continue;
+		*allocator = (struct snapshot_allocator){
+			.id = entry->id,
+			.allocator = entry->allocator,
+			.type = (enum memory_type)entry->type,
+			.banks = entry->banks,
+			.capacity_bytes = entry->capacity_bytes,
+			.used_bytes = entry->used_bytes,
+			.free_bytes = entry->free_bytes,
+			.largest_free_bytes = entry->largest_free_bytes,
+			.books = entry->verdict,
+			.why = snapshot_string(arena, entry->why),
+			.table_only = entry->table_only,
+			.books_only = entry->books_only,
+		};
+		allocator->chips = snapshot_chips(arena, process, entry->device, &allocator->chip_count);
+		out->allocator_count++;
+	}
+}
+
+static void snapshot_census(struct arena *arena, struct snapshot_process *out)
+{
+	struct snapshot_census *census;
+
+	if (!out->census)
+		return;
+	census = arena_copy(arena, out->census, 1, sizeof(*census));
+	out->census = census;
+	if (census && census->reason)
+		census->reason = snapshot_string(arena, census->reason);
+}
+
 static int snapshot_by_time(const void *a, const void *b)
 {
 	const struct snapshot_closure *left = a, *right = b;
@@ -173,6 +228,8 @@ static void snapshot_process(struct arena *arena, const struct process *process,
 	snapshot_unmatched_list(arena, out);
 	snapshot_devices(arena, process, out);
 	snapshot_buffers(arena, process, out);
+	snapshot_census(arena, out);
+	snapshot_allocators(arena, process, out);
 	snapshot_closures(arena, process, out);
 	out->reasons = reasons_of_process(arena, process, &out->reason_count);
 	out->exact = !out->reason_count;

@@ -25,20 +25,31 @@ enum process_end {
 	PROCESS_EXECED = 4, /* this address space ended by exec; the next one has its own entry */
 };
 
+/* The runtime's books of one allocator and type beside the table of live buffers. */
+enum books_verdict {
+	BOOKS_VERDICT_EQUAL = 1,   /* "equal": every block is one live buffer and every live buffer has a block */
+	BOOKS_VERDICT_DIFFERS = 2, /* "differs" */
+	BOOKS_VERDICT_UNREAD = 3,  /* "unread": could not be compared; the figures are not known */
+};
+
+#define SNAPSHOT_NO_ALLOCATOR UINT32_MAX
+
 struct snapshot_buffer {
 	uint64_t serial; /* unique in one run, from 1, in order of allocation */
 	uint64_t object;
 	uint64_t address;
 	uint64_t size_bytes;
 	uint64_t page_size_bytes;
-	uint64_t allocated_ns; /* 0: not known */
-	uint64_t held_ns;      /* 0: not held */
-	uint64_t allocator;    /* address of the runtime's allocator object */
+	uint64_t footprint_bytes; /* really taken on each chip; 0: not known */
+	uint64_t allocated_ns;    /* 0: not known, a census found it */
+	uint64_t held_ns;         /* 0: not held */
+	uint64_t allocator;       /* address of the runtime's allocator object */
 	uint64_t device_object;
 	const int32_t *chips; /* none: not known; counted under device -1 */
 	uint32_t chip_count;
-	uint32_t thread;  /* 0: not known */
-	uint32_t runtime; /* index into the process's runtimes */
+	uint32_t thread;       /* 0: not known */
+	uint32_t runtime;      /* index into the process's runtimes */
+	uint32_t allocator_id; /* snapshot_allocator.id, or SNAPSHOT_NO_ALLOCATOR */
 	enum memory_type type;
 	enum buffer_state state;
 };
@@ -87,6 +98,30 @@ struct snapshot_unmatched {
 	uint64_t freed_ns;     /* ... and when; 0 otherwise */
 };
 
+/* As the last census read it. Figures are of one chip: bytes per bank x banks. */
+struct snapshot_allocator {
+	uint32_t id;        /* in this process, for its life: in the order in which they were first seen */
+	uint64_t allocator; /* address of the runtime's allocator object */
+	const int32_t *chips;
+	uint32_t chip_count; /* several: a mesh */
+	enum memory_type type;
+	uint32_t banks;
+	uint64_t capacity_bytes, used_bytes, free_bytes, largest_free_bytes;
+	enum books_verdict books;
+	const char *why;     /* unread: a few words; otherwise "" */
+	uint64_t table_only; /* live buffers without a block */
+	uint64_t books_only; /* blocks without a live buffer */
+};
+
+struct snapshot_census {
+	uint64_t time_ns;
+	bool exact;
+	const char *reason; /* when not exact: a fixed word; otherwise NULL */
+	uint64_t scanned_bytes, missing_bytes;
+	uint64_t books_equal, books_differ, books_unread;
+	uint64_t unchecked_buffers; /* live ones whose books it did not read */
+};
+
 struct snapshot_closure { /* one close (or bulk free) that left objects held, while any is */
 	uint64_t time_ns;
 	uint64_t buffers, bytes; /* held now, of those; bytes over all chips */
@@ -100,12 +135,13 @@ struct snapshot_reason {
 struct snapshot_process {
 	uint32_t process; /* the event's process number */
 	uint32_t pid, exec_count, user;
-	uint64_t start_ns;     /* when the thread group started */
-	uint64_t observed_ns;  /* since when it is watched */
-	uint32_t parent;       /* process number; 0: none known */
-	const char *parent_id; /* "PID.START.EXEC" of the parent or NULL */
-	const char *id;        /* "PID.START.EXEC" */
-	const char *command;   /* argv, each NUL-terminated */
+	uint64_t start_ns;       /* when the thread group started */
+	uint64_t observed_ns;    /* since when it is watched, or its table was rebuilt */
+	uint64_t resynchronised; /* how often its table was rebuilt by a census */
+	uint32_t parent;         /* process number; 0: none known */
+	const char *parent_id;   /* "PID.START.EXEC" of the parent or NULL */
+	const char *id;          /* "PID.START.EXEC" */
+	const char *command;     /* argv, each NUL-terminated */
 	size_t command_len;
 	const char *cgroup;
 	enum birth_how born;
@@ -128,6 +164,14 @@ struct snapshot_process {
 	uint64_t uncertain; /* of held */
 	uint64_t unknown_frees, double_frees;
 	uint64_t lost_records;
+
+	const struct snapshot_census *census; /* the last one, or NULL */
+	/*
+	 * By id; those of the last census. After the end only if nothing changed between it and the end.
+	 * Allocators can overlap (a mesh and its parts): they must not be added up.
+	 */
+	const struct snapshot_allocator *allocators;
+	size_t allocator_count;
 
 	const struct snapshot_unmatched *unmatched;
 	size_t unmatched_count; /* kept; unknown_frees counts all */

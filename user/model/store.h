@@ -6,7 +6,7 @@
  * bytes a slot (a struct table would have twelve): a record's number and, in the bits that the
  * number leaves over, part of the key's hash; the key itself is in the record. The index of a million
  * buffers is six megabytes and stays in a cache, and a look-up touches memory once: at its record.
- * Records are 48 bytes in chunks that never move; all in all at most 56 bytes a buffer.
+ * Records are 56 bytes in chunks that never move; all in all at most 64 bytes a buffer.
  */
 #ifndef BUFSCOPE_MODEL_STORE_H
 #define BUFSCOPE_MODEL_STORE_H
@@ -24,11 +24,12 @@ struct record {
 	uint64_t serial; /* 0: this record is free */
 	uint64_t address;
 	uint64_t size_bytes;
-	uint64_t allocated_ns;
+	uint64_t footprint_bytes; /* 0: not known */
+	uint64_t allocated_ns;    /* 0: found by a census */
 	uint32_t thread;
 	uint32_t shape; /* all that many buffers have in common: shape.h; in a free record the next free one */
 };
-_Static_assert(sizeof(struct record) == 48, "a record is 48 bytes");
+_Static_assert(sizeof(struct record) == 56, "a record is 56 bytes");
 
 struct store {
 	struct record **chunks;

@@ -16,19 +16,7 @@ static bool unmatched_is_inherited(struct model *model, const struct process *pr
 		return false;
 	parent = process_find(model, process->forked_from);
 	record = parent ? store_find(&parent->store, object) : NULL;
-	return record && record->allocated_ns < process->shown.observed_ns;
-}
-
-/* Buffers can be older than we: unless every runtime proved that there were none. */
-static bool unmatched_is_late(const struct process *process)
-{
-	if (!process->shown.runtime_count)
-		return process->shown.born == BIRTH_ATTACH;
-	for (size_t i = 0; i < process->shown.runtime_count; i++) {
-		if (process->shown.runtimes[i].earlier_objects)
-			return true;
-	}
-	return false;
+	return record && record->allocated_ns < process->born_ns;
 }
 
 static enum unmatched_verdict unmatched_judge(struct model *model, const struct process *process, uint64_t object,
@@ -41,7 +29,7 @@ static enum unmatched_verdict unmatched_judge(struct model *model, const struct 
 		return UNMATCHED_INHERITED;
 	if (process->doubts.last_lost_ns)
 		return UNMATCHED_LOST;
-	return unmatched_is_late(process) ? UNMATCHED_BEFORE_ATTACH : UNMATCHED_UNKNOWN;
+	return process_is_late(process) ? UNMATCHED_BEFORE_ATTACH : UNMATCHED_UNKNOWN;
 }
 
 /* Keeps the first ones in full. The chips are copied: their device entry may go away. */

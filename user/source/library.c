@@ -96,6 +96,12 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 
 	snprintf(library->build_id, sizeof(library->build_id), "%s", elf_file_build_id(file));
 	err = runtime->plan(file, &library->plan, &report);
+	library->books_error = -ENOTSUP;
+	if (!err && runtime->census_plan) {
+		library->books_error = runtime->census_plan(file, &library->plan, &library->books, &report);
+		if (library->books_error)
+			log_debug("the books of %s cannot be read:\n%s", library->path, strbuf_str(&report));
+	}
 	if (!err && libraries->index_count >= WIRE_MAX_LIBRARIES) {
 		strbuf_addf(&report, "no: more than %d different libraries in one run\n", WIRE_MAX_LIBRARIES);
 		err = -ENOSPC;

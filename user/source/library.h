@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "runtime/census.h"
 #include "runtime/runtime.h"
 #include "source/live.h"
 
@@ -27,6 +28,8 @@ struct library {
 	char *path;     /* as the first process shows it */
 	char build_id[65];
 	struct library_plan plan;
+	struct census_plan books;
+	int books_error;                  /* 0: the books can be read */
 	uint64_t exec_vaddr, exec_offset; /* one place of the file's executable segment, for load bases */
 	struct live_attachment attachment;
 	uint64_t attached_ns;

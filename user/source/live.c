@@ -87,6 +87,8 @@ static int load(struct live *live, const struct live_options *options)
 	err = attach_detect(&live->method);
 	if (err)
 		return err;
+	if (options->perf_links)
+		live->method = ATTACH_PERF;
 	live->bpf = tracer__open();
 	if (!live->bpf)
 		return -errno;

@@ -19,6 +19,7 @@ struct live;
 
 struct live_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 64 MiB */
+	bool perf_links;   /* even where the kernel has uprobe_multi */
 };
 
 /*

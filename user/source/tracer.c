@@ -32,7 +32,8 @@ uint64_t tracer_now_ns(void)
 
 void tracer_emit(struct tracer *tracer, const struct event *event)
 {
-	tracer->callbacks.event(tracer->callbacks.context, event);
+	if (!tracer->hold || !tracer_hold_back(tracer->hold, event))
+		tracer->callbacks.event(tracer->callbacks.context, event);
 }
 
 static int watch_fd(struct tracer *tracer, int fd)
@@ -44,7 +45,7 @@ static int watch_fd(struct tracer *tracer, int fd)
 
 int tracer_open(const struct tracer_options *options, const struct tracer_callbacks *callbacks, struct tracer **out)
 {
-	struct live_options live_options = {.ring_bytes = options->ring_bytes};
+	struct live_options live_options = {.ring_bytes = options->ring_bytes, .perf_links = options->perf_links};
 	struct tracer *tracer = calloc(1, sizeof(*tracer));
 	int err;
 

@@ -17,6 +17,7 @@ struct tracer;
 
 struct tracer_options {
 	size_t ring_bytes; /* 0: default */
+	bool perf_links;   /* as live_options */
 	bool follow_children;
 };
 
@@ -66,6 +67,15 @@ bool tracer_library_seen(const struct tracer *tracer); /* any runtime observed s
  */
 void tracer_arm_destroy(struct tracer *tracer);
 void tracer_disarm_destroy(struct tracer *tracer);
+
+/*
+ * Reads the books of every followed process and tells of them (EVENT_BOOKS, EVENT_CENSUS), without
+ * stopping it: while it allocates, books and table may be some operations apart.
+ */
+void tracer_read_books(struct tracer *tracer);
+
+/* Rebuilds the table of a process from its memory, after records were lost: EVENT_RESTART and what follows. */
+void tracer_restart(struct tracer *tracer, uint32_t process);
 
 enum object_state {
 	OBJECT_ALIVE = 1,

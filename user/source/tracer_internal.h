@@ -43,6 +43,8 @@ struct tracer {
 	struct mapped *mapped; /* since the last look */
 	size_t mapped_count, mapped_capacity;
 	uint64_t mapped_lost;
+	struct tracer_hold *hold; /* while a census is taken */
+	bool draining;            /* inside live_drain(), which cannot be entered twice */
 };
 /* tracer.c */
 uint64_t tracer_now_ns(void);
@@ -63,6 +65,18 @@ int tracer_attach_library(struct tracer *tracer, struct library *library);
 void tracer_scan(struct tracer *tracer, struct tracked *tracked);
 /* Which of the process's runtimes is this library? It is made one if its mapping was not noticed so far. */
 uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint32_t index);
+
+/* tracer_census.c */
+struct tracer_hold;
+/* Keeps an event back if it is of the process whose census is being taken. */
+bool tracer_hold_back(struct tracer_hold *hold, const struct event *event);
+bool tracer_hold_is_of(const struct tracer_hold *hold, uint32_t process);
+void tracer_hold_release(struct tracer *tracer);
+/*
+ * Finds what is older than the probes and tells of it, before all that was recorded meanwhile. Takes in
+ * records: @tracked may be gone afterwards. @restart: the table is rebuilt.
+ */
+void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, bool restart);
 
 /* tracer_mapped.c */
 void tracer_collect_mapped(struct tracer *tracer);

@@ -85,12 +85,15 @@ int tracer_attach_library(struct tracer *tracer, struct library *library)
 	return 0;
 }
 
-/* Makes @library one of the process's runtimes, attaching first if it is new. */
-static void tracer_observe(struct tracer *tracer, struct tracked *tracked, struct library *library, const char *path,
-			   uint64_t base)
+/* Makes @library one of the process's runtimes, attaching first if it is new. @mapping: NULL if it is not known. */
+static void observe(struct tracer *tracer, struct tracked *tracked, struct library *library,
+		    const struct procfs_mapping *mapping)
 {
+	uint64_t base = mapping && library->state != LIBRARY_UNSUPPORTED ? library_base(library, mapping) : 0;
+	struct tracked_runtime *runtime;
 	struct library *twin;
 	bool breakpoint;
+	int64_t earlier;
 
 	for (size_t i = 0; i < tracked->runtime_count; i++) {
 		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
@@ -121,14 +124,24 @@ static void tracer_observe(struct tracer *tracer, struct tracked *tracked, struc
 			return;
 		}
 	}
-	tracked->runtime[tracked->runtime_count].library = library;
-	tracked->runtime[tracked->runtime_count].base = base;
-	emit_runtime(tracer, tracked, tracked->runtime_count++, path, earlier_objects(tracked, library, base));
+	runtime = &tracked->runtime[tracked->runtime_count];
+	*runtime = (struct tracked_runtime){.library = library, .base = base};
+	if (mapping) {
+		runtime->text_start = mapping->start;
+		runtime->text_end = mapping->end;
+	}
+	earlier = earlier_objects(tracked, library, base);
+	emit_runtime(tracer, tracked, (uint32_t)tracked->runtime_count++, mapping ? mapping->path : library->path,
+		     earlier);
+	/* Older buffers are looked for in its memory. */
+	if (earlier && mapping)
+		tracer_census_base(tracer, tracked, (uint32_t)tracked->runtime_count - 1, false);
 }
 
 struct scan {
 	struct tracer *tracer;
 	struct tracked *tracked;
+	uint32_t process;
 };
 
 static int scan_mapping(void *context, const struct procfs_mapping *mapping)
@@ -147,14 +160,14 @@ static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 	    (library->exec_offset < mapping->offset ||
 	     library->exec_offset - mapping->offset >= mapping->end - mapping->start))
 		return 0;
-	tracer_observe(scan->tracer, scan->tracked, library, mapping->path,
-		       library->state == LIBRARY_UNSUPPORTED ? 0 : library_base(library, mapping));
-	return 0;
+	observe(scan->tracer, scan->tracked, library, mapping);
+	/* A census takes in records: the process may have ended or called exec meanwhile. */
+	return tracked_by_process(&scan->tracer->tracked, scan->process) == scan->tracked ? 0 : -ESRCH;
 }
 
 void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 {
-	struct scan scan = {.tracer = tracer, .tracked = tracked};
+	struct scan scan = {.tracer = tracer, .tracked = tracked, .process = tracked->process};
 	int err;
 
 	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
@@ -179,7 +192,7 @@ uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint3
 			tracer_scan(tracer, tracked);
 	}
 	/* It has ended meanwhile; the record itself proves that the library was there. */
-	tracer_observe(tracer, tracked, library, library->path, 0);
+	observe(tracer, tracked, library, NULL);
 	return tracked->runtime_count ? (uint32_t)tracked->runtime_count - 1 : 0;
 }
 

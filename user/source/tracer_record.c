@@ -78,12 +78,20 @@ void tracer_lookup_lost(struct tracer *tracer, struct tracked *tracked, uint64_t
 		report_lost(tracer, tracked, &process.lost, time_ns);
 }
 
+/* What its census kept back comes before its end. */
+static void release_hold(struct tracer *tracer, const struct tracked *tracked)
+{
+	if (tracer->hold && tracer_hold_is_of(tracer->hold, tracked->process))
+		tracer_hold_release(tracer);
+}
+
 static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t next, uint32_t exec_count,
 		       uint64_t start_ns, uint64_t time_ns)
 {
 	struct event event = {.kind = EVENT_EXEC, .process = tracked->process, .time_ns = time_ns};
 	uint32_t previous = tracked->process;
 
+	release_hold(tracer, tracked);
 	tracer_emit(tracer, &event);
 	if (tracked_renumber(&tracer->tracked, tracked, next)) {
 		log_error("out of memory: process %u is not followed any more", tracked->pid);
@@ -121,6 +129,7 @@ static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 static void end_process(struct tracer *tracer, struct tracked *tracked, struct event *event,
 			const struct wire_lost *lost)
 {
+	release_hold(tracer, tracked);
 	report_lost(tracer, tracked, lost, event->time_ns);
 	tracer_judge_unseen(tracer, tracked);
 	event->process = tracked->process;
@@ -213,9 +222,12 @@ static void on_dead(void *context, uint32_t pid, const struct wire_process *proc
 
 int tracer_drain(struct tracer *tracer)
 {
-	int n = live_drain(tracer->live, on_record, tracer, TRACER_BATCH);
 	char text[96];
+	int n;
 
+	tracer->draining = true;
+	n = live_drain(tracer->live, on_record, tracer, TRACER_BATCH);
+	tracer->draining = false;
 	if (n < 0) {
 		log_warning("reading the ring failed: %s", strerror(-n));
 		return 0;

@@ -19,8 +19,9 @@ struct library;
 
 struct tracked_runtime {
 	struct library *library;
-	uint64_t base; /* where it is loaded; 0: not known */
-	bool told;     /* a forked child is not worth a word until it uses what it inherited */
+	uint64_t base;                 /* where it is loaded; 0: not known */
+	uint64_t text_start, text_end; /* its executable mapping there */
+	bool told;                     /* a forked child is not worth a word until it uses what it inherited */
 };
 
 struct tracked {

@@ -2,16 +2,11 @@
 /* The columns of a table of buffers; see column.h. */
 #include "view/column.h"
 
-#include <string.h>
-
 #include "base/strbuf.h"
 #include "base/units.h"
 #include "view/phrase.h"
 #include "view/style.h"
 
-#define COLUMN_MAX       16
-#define COLUMN_INDENT    2
-#define COLUMN_GAP       2
 #define COLUMN_CHIPS_MAX 12
 
 static void column_serial(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns)
@@ -39,6 +34,15 @@ static void column_size(struct strbuf *out, const struct snapshot_buffer *buffer
 		strbuf_addc(out, '?');
 	else
 		units_size(out, buffer->size_bytes);
+}
+
+static void column_taken(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns)
+{
+	(void)now_ns;
+	if (buffer->footprint_bytes)
+		units_size(out, buffer->footprint_bytes);
+	else
+		strbuf_adds(out, GRID_UNKNOWN);
 }
 
 /* A mesh with holes can be long; then its number of chips says more than half a list. */
@@ -74,7 +78,11 @@ static void column_elapsed(struct strbuf *out, uint64_t since_ns, uint64_t now_n
 
 static void column_age(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns)
 {
-	column_elapsed(out, buffer->allocated_ns, now_ns);
+	/* Only a census finds a buffer without seeing its allocation. */
+	if (!buffer->allocated_ns)
+		strbuf_adds(out, "before attach");
+	else
+		column_elapsed(out, buffer->allocated_ns, now_ns);
 }
 
 static void column_thread(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns)
@@ -96,95 +104,47 @@ static void column_state(struct strbuf *out, const struct snapshot_buffer *buffe
 }
 
 const struct column column_buffer[] = {
-	{"serial", "number of the allocation in this run, from 1", true, 1, column_serial},
-	{"type", "memory type", false, 0, column_type},
-	{"size", "bytes asked for, on each chip", true, 0, column_size},
-	{"chips", "the chips it lies on, as the runtime numbers them", false, 0, column_chips},
-	{"address", "on the device, per bank", true, 3, column_address},
-	{"age", "since it was allocated", true, 0, column_age},
-	{"thread", "that allocated it", true, 2, column_thread},
-	{"state", "live, or held (uncertain) and for how long", false, 0, column_state},
+	{{"serial", true, false, 1}, "number of the allocation in this run, from 1", column_serial},
+	{{"type", false, false, 0}, "memory type", column_type},
+	{{"size", true, false, 0}, "bytes asked for, on each chip", column_size},
+	{{"taken", true, true, 4}, "bytes really taken, on each chip, as the runtime's books say", column_taken},
+	{{"chips", false, false, 0}, "the chips it lies on, as the runtime numbers them", column_chips},
+	{{"address", true, false, 3}, "on the device, per bank", column_address},
+	{{"age", true, false, 0}, "since it was allocated", column_age},
+	{{"thread", true, true, 2}, "that allocated it", column_thread},
+	{{"state", false, false, 0}, "live, or held (uncertain) and for how long", column_state},
 };
 const size_t column_buffer_count = sizeof(column_buffer) / sizeof(column_buffer[0]);
-_Static_assert(sizeof(column_buffer) / sizeof(column_buffer[0]) <= COLUMN_MAX, "room for all widths");
+_Static_assert(sizeof(column_buffer) / sizeof(column_buffer[0]) <= GRID_MAX_COLUMNS, "room for all widths");
 
-/* Leaves out columns until the rest fits: sets their widths to 0. */
-static void column_drop(size_t *widths, size_t limit)
+struct column_rows {
+	const struct snapshot_buffer *buffers;
+	uint64_t now_ns;
+};
+
+static const struct grid_column *column_head(size_t column)
 {
-	for (;;) {
-		size_t total = COLUMN_INDENT, worst = COLUMN_MAX;
-
-		for (size_t i = 0; i < column_buffer_count; i++) {
-			if (!widths[i])
-				continue;
-			total += widths[i] + COLUMN_GAP;
-			if (column_buffer[i].drop &&
-			    (worst == COLUMN_MAX || column_buffer[i].drop > column_buffer[worst].drop))
-				worst = i;
-		}
-		if (total - COLUMN_GAP <= limit || worst == COLUMN_MAX)
-			return;
-		widths[worst] = 0;
-	}
+	return &column_buffer[column].head;
 }
 
-static void column_cell(struct strbuf *line, const char *text, size_t width, bool right)
+static void column_cell(struct strbuf *out, const void *context, size_t row, size_t column)
 {
-	size_t columns = style_columns(text, strlen(text));
-	int pad = (int)(columns < width ? width - columns : 0);
+	const struct column_rows *rows = context;
 
-	strbuf_addf(line, "%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
-}
-
-/* One line; @buffer NULL: the heading. No blanks at its end. */
-static void column_line(struct strbuf *out, const size_t *widths, const struct snapshot_buffer *buffer, uint64_t now_ns)
-{
-	struct strbuf cell = STRBUF_INIT;
-	const char *gap = "  ";
-
-	for (size_t i = 0; i < column_buffer_count; i++) {
-		if (!widths[i])
-			continue;
-		strbuf_reset(&cell);
-		if (buffer)
-			column_buffer[i].render(&cell, buffer, now_ns);
-		else
-			strbuf_adds(&cell, column_buffer[i].title);
-		strbuf_adds(out, gap);
-		column_cell(out, strbuf_str(&cell), widths[i], column_buffer[i].right);
-	}
-	if (strbuf_error(&cell))
-		out->error = strbuf_error(&cell);
-	strbuf_fini(&cell);
-	while (!strbuf_error(out) && out->len && out->data[out->len - 1] == ' ')
-		out->data[--out->len] = '\0';
-	strbuf_addc(out, '\n');
+	column_buffer[column].render(out, &rows->buffers[row], rows->now_ns);
 }
 
 int column_table(struct strbuf *out, const struct style *style, const struct snapshot_buffer *buffers, size_t count,
 		 uint64_t now_ns)
 {
-	size_t widths[COLUMN_MAX] = {0};
-	struct strbuf cell = STRBUF_INIT;
+	struct column_rows rows = {.buffers = buffers, .now_ns = now_ns};
+	struct grid grid = {
+		.column_count = column_buffer_count,
+		.row_count = count,
+		.column = column_head,
+		.cell = column_cell,
+		.context = &rows,
+	};
 
-	for (size_t i = 0; i < column_buffer_count; i++) {
-		widths[i] = strlen(column_buffer[i].title);
-		for (size_t row = 0; row < count; row++) {
-			size_t columns;
-
-			strbuf_reset(&cell);
-			column_buffer[i].render(&cell, &buffers[row], now_ns);
-			columns = style_columns(strbuf_str(&cell), cell.len);
-			if (columns > widths[i])
-				widths[i] = columns;
-		}
-	}
-	strbuf_fini(&cell);
-	column_drop(widths, style_width(style));
-	style_on(out, style, STYLE_DIM);
-	column_line(out, widths, NULL, now_ns);
-	style_off(out, style);
-	for (size_t row = 0; row < count; row++)
-		column_line(out, widths, &buffers[row], now_ns);
-	return strbuf_error(out);
+	return grid_print(out, style, &grid);
 }

@@ -6,20 +6,18 @@
 #ifndef BUFSCOPE_VIEW_COLUMN_H
 #define BUFSCOPE_VIEW_COLUMN_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "model/snapshot.h"
+#include "view/grid.h"
 
 struct strbuf;
 struct style;
 
 struct column {
-	const char *title;
+	struct grid_column head;
 	const char *help; /* one line for the documentation */
-	bool right;       /* aligned */
-	int drop;         /* when the width does not do, the highest goes first; 0: never */
 	/* @now_ns: the moment that ages refer to. */
 	void (*render)(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns);
 };

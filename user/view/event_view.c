@@ -53,6 +53,8 @@ static const char *event_word(enum notice_kind kind)
 		return "lost";
 	case NOTICE_RUNTIME:
 		return "runtime";
+	case NOTICE_CENSUS:
+		return "census";
 	}
 	return "unknown";
 }
@@ -169,6 +171,26 @@ static void event_text_runtime(struct strbuf *out, const struct event_view *view
 	strbuf_addc(out, '\n');
 }
 
+static void event_text_census(struct strbuf *out, const struct event_view *view, const struct notice *notice)
+{
+	const struct snapshot_census *census = notice->census;
+	bool good = census->exact && !census->books_differ && !census->books_unread;
+
+	event_text_start(out, view, notice, good ? STYLE_GOOD : STYLE_WARNING);
+	strbuf_addf(out, "Census: of %llu books %llu equal the table",
+		    EVENT_LLU(census->books_equal + census->books_differ + census->books_unread),
+		    EVENT_LLU(census->books_equal));
+	if (census->books_differ)
+		strbuf_addf(out, ", %llu differ", EVENT_LLU(census->books_differ));
+	if (census->books_unread)
+		strbuf_addf(out, ", %llu could not be read", EVENT_LLU(census->books_unread));
+	if (!census->exact) {
+		strbuf_adds(out, "; not complete: ");
+		escape_terminal(out, census->reason, strlen(census->reason));
+	}
+	strbuf_addc(out, '\n');
+}
+
 /* Fork, exec, exit. */
 static void event_text_process(struct strbuf *out, const struct event_view *view, const struct notice *notice)
 {
@@ -221,6 +243,9 @@ static void event_text(struct strbuf *out, const struct event_view *view, const 
 		break;
 	case NOTICE_RUNTIME:
 		event_text_runtime(out, view, notice);
+		break;
+	case NOTICE_CENSUS:
+		event_text_census(out, view, notice);
 		break;
 	}
 }
@@ -325,6 +350,10 @@ static void event_json_body(json_t *object, const struct notice *notice, bool *f
 		break;
 	case NOTICE_RUNTIME:
 		json_fields_runtime(object, &notice->process->runtimes[notice->process->runtime_count - 1], failed);
+		break;
+	case NOTICE_CENSUS:
+		json_fields_census(object, notice->census, failed);
+		json_fields_u64(object, "resynchronised", notice->process->resynchronised, failed);
 		break;
 	}
 }

@@ -84,8 +84,9 @@ void json_fields_buffer(json_t *object, const struct snapshot_buffer *buffer, bo
 	json_fields_u64(object, "address", buffer->address, failed);
 	json_fields_u64(object, "size_bytes", buffer->size_bytes, failed);
 	json_fields_u64(object, "page_size_bytes", buffer->page_size_bytes, failed);
-	json_fields_null(object, "footprint_bytes", failed);
-	json_fields_null(object, "allocator", failed);
+	json_fields_u64_or_null(object, "footprint_bytes", buffer->footprint_bytes, buffer->footprint_bytes, failed);
+	json_fields_u64_or_null(object, "allocator", buffer->allocator_id != SNAPSHOT_NO_ALLOCATOR,
+				buffer->allocator_id, failed);
 	json_fields_string(object, "state", phrase_state_word(buffer->state), failed);
 	json_fields_u64_or_null(object, "allocated_ns", buffer->allocated_ns, buffer->allocated_ns, failed);
 	json_fields_u64_or_null(object, "held_since_ns", buffer->held_ns, buffer->held_ns, failed);
@@ -129,4 +130,16 @@ void json_fields_runtime(json_t *object, const struct snapshot_runtime *runtime,
 	json_fields_set(object, "layout", layout, failed);
 	json_fields_set(object, "earlier_objects",
 			runtime->earlier_objects < 0 ? json_null() : json_integer(runtime->earlier_objects), failed);
+}
+
+void json_fields_census(json_t *object, const struct snapshot_census *census, bool *failed)
+{
+	json_fields_bool(object, "exact", census->exact, failed);
+	json_fields_string(object, "reason", census->reason, failed);
+	json_fields_u64(object, "scanned_bytes", census->scanned_bytes, failed);
+	json_fields_u64(object, "missing_bytes", census->missing_bytes, failed);
+	json_fields_u64(object, "books_equal", census->books_equal, failed);
+	json_fields_u64(object, "books_differ", census->books_differ, failed);
+	json_fields_u64(object, "books_unread", census->books_unread, failed);
+	json_fields_u64(object, "unchecked_buffers", census->unchecked_buffers, failed);
 }

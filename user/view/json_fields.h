@@ -32,4 +32,6 @@ void json_fields_buffer(json_t *object, const struct snapshot_buffer *buffer, bo
 void json_fields_unmatched(json_t *object, const struct snapshot_unmatched *unmatched, bool *failed);
 void json_fields_runtime(json_t *object, const struct snapshot_runtime *runtime, bool *failed);
 
+void json_fields_census(json_t *object, const struct snapshot_census *census, bool *failed); /* without its time */
+
 #endif

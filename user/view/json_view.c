@@ -146,6 +146,46 @@ static json_t *json_view_unmatched(const struct snapshot_process *process, bool 
 	return array;
 }
 
+static json_t *json_view_allocators(const struct snapshot_process *process, bool *failed)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < process->allocator_count; i++) {
+		const struct snapshot_allocator *allocator = &process->allocators[i];
+		json_t *object = json_object();
+
+		json_fields_u64(object, "id", allocator->id, failed);
+		json_fields_u64(object, "object", allocator->allocator, failed);
+		json_fields_set(object, "on_devices", json_fields_chips(allocator->chips, allocator->chip_count),
+				failed);
+		json_fields_string(object, "type", memory_type_name(allocator->type), failed);
+		json_fields_u64(object, "banks", allocator->banks, failed);
+		json_fields_u64(object, "capacity_bytes", allocator->capacity_bytes, failed);
+		json_fields_u64(object, "used_bytes", allocator->used_bytes, failed);
+		json_fields_u64(object, "free_bytes", allocator->free_bytes, failed);
+		json_fields_u64(object, "largest_free_bytes", allocator->largest_free_bytes, failed);
+		json_fields_string(object, "books", phrase_books_word(allocator->books), failed);
+		json_fields_string(object, "why", *allocator->why ? allocator->why : NULL, failed);
+		json_fields_u64(object, "table_only", allocator->table_only, failed);
+		json_fields_u64(object, "books_only", allocator->books_only, failed);
+		if (json_array_append_new(array, object))
+			*failed = true;
+	}
+	return array;
+}
+
+static json_t *json_view_census(const struct snapshot_process *process, bool *failed)
+{
+	json_t *census;
+
+	if (!process->census)
+		return json_null();
+	census = json_object();
+	json_fields_u64(census, "time_ns", process->census->time_ns, failed);
+	json_fields_census(census, process->census, failed);
+	return census;
+}
+
 static void json_view_counts(json_t *object, const struct snapshot_process *process, bool *failed)
 {
 	json_fields_u64(object, "before_attach", process->before_attach, failed);
@@ -171,6 +211,7 @@ static json_t *json_view_process_head(const struct snapshot_process *process, bo
 	json_fields_u64(object, "pid", process->pid, failed);
 	json_fields_u64(object, "start_ns", process->start_ns, failed);
 	json_fields_u64(object, "observed_ns", process->observed_ns, failed);
+	json_fields_u64(object, "resynchronised", process->resynchronised, failed);
 	json_fields_u64(object, "exec_count", process->exec_count, failed);
 	json_fields_string(object, "parent", process->parent_id, failed);
 	json_fields_set(object, "command", json_view_command(process, failed), failed);
@@ -185,7 +226,8 @@ static json_t *json_view_process_head(const struct snapshot_process *process, bo
 	json_view_counts(object, process, failed);
 	json_fields_set(object, "unmatched_frees", json_view_unmatched(process, failed), failed);
 	json_fields_set(object, "devices", json_view_devices(process, failed), failed);
-	json_fields_set(object, "allocators", json_array(), failed);
+	json_fields_set(object, "allocators", json_view_allocators(process, failed), failed);
+	json_fields_set(object, "census", json_view_census(process, failed), failed);
 	return object;
 }
 

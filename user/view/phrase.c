@@ -159,6 +159,19 @@ const char *phrase_verdict_word(enum unmatched_verdict verdict)
 	return "unknown";
 }
 
+const char *phrase_books_word(enum books_verdict verdict)
+{
+	switch (verdict) {
+	case BOOKS_VERDICT_EQUAL:
+		return "equal";
+	case BOOKS_VERDICT_DIFFERS:
+		return "differs";
+	case BOOKS_VERDICT_UNREAD:
+		break;
+	}
+	return "unread";
+}
+
 const char *phrase_state_word(enum buffer_state state)
 {
 	switch (state) {

@@ -27,6 +27,7 @@ void phrase_since(struct strbuf *out, const struct snapshot_process *process, ui
 void phrase_verdict(struct strbuf *out, const struct snapshot_process *process,
 		    const struct snapshot_unmatched *unmatched);
 const char *phrase_verdict_word(enum unmatched_verdict verdict); /* "before-attach", ... */
+const char *phrase_books_word(enum books_verdict verdict);       /* "equal", "differs", "unread" */
 const char *phrase_state_word(enum buffer_state state);          /* "live", "held", "uncertain" */
 
 #endif

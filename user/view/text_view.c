@@ -8,6 +8,7 @@
 #include "base/escape.h"
 #include "base/strbuf.h"
 #include "base/units.h"
+#include "view/books_table.h"
 #include "view/column.h"
 #include "view/phrase.h"
 
@@ -106,6 +107,8 @@ static void text_process(struct strbuf *out, const struct text_view *view, const
 	style_fit(out, &view->style, strbuf_str(&text), style_width(&view->style) - (out->len - start - 1));
 	strbuf_addf(out, "\n  user %u, watched for ", process->user);
 	units_duration(out, moment > process->observed_ns ? moment - process->observed_ns : 0);
+	if (process->resynchronised)
+		strbuf_adds(out, " since its table was rebuilt from memory");
 	if (process->end == PROCESS_RUNNING || !total.buffers) {
 		strbuf_adds(out, ", ");
 		phrase_end(out, process);
@@ -156,7 +159,7 @@ static void text_counts(struct strbuf *out, const struct text_view *view, const 
 		const char *what;
 		bool always;
 	} counts[] = {
-		{process->before_attach, "found at attach", false},
+		{process->before_attach, process->resynchronised ? "found in memory" : "found at attach", false},
 		{process->allocated, "allocated", true},
 		{process->freed, "freed", true},
 		{process->missed_frees, "freed unseen", false},
@@ -318,6 +321,8 @@ static void text_exactness(struct strbuf *out, const struct text_view *view, con
 {
 	if (!process->exact)
 		text_reasons(out, view, process->reasons, process->reason_count);
+	else if (process->census && (process->before_attach || process->resynchronised))
+		strbuf_adds(out, "Exact: every buffer was found in memory, every change since was seen.\n");
 	else if (process->runtime_count)
 		strbuf_adds(out, "Exact: every allocation and free was seen.\n");
 }
@@ -329,6 +334,7 @@ static void text_block(struct strbuf *out, const struct text_view *view, const s
 	text_process(out, view, snapshot, process);
 	text_closures(out, process);
 	text_buffers(out, view, snapshot, process);
+	books_table(out, &view->style, process);
 	text_counts(out, view, process);
 	text_peaks(out, process);
 	text_unmatched(out, view, process);

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Attaching to a process of the real runtime that already runs: buffers older than the tracer are in
+the table all the same, and table and books agree from there on.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+import harness
+from harness import BUFSCOPE, Program, attach, counts, process_of
+from test_ttnn import exact, kind, real, version  # noqa: F401 (fixtures)
+
+
+def start(version, kind, folder, *scenario):
+    command, env = real(version, kind, *scenario)
+    return Program(command, folder, env=env)
+
+
+def interrupt(bufscope):
+    os.kill(bufscope.pid, signal.SIGINT)
+    return bufscope.finish()
+
+
+def assert_books_are_told(process):
+    """Every allocator with something in it is shown, equal to the table, and footprints add up to it."""
+    used = [row for row in process["allocators"] if row["used_bytes"]]
+    assert used
+    for row in used:
+        assert row["books"] == "equal", row
+        footprints = [buffer["footprint_bytes"] for buffer in process["buffers"] if buffer["allocator"] == row["id"]]
+        assert None not in footprints
+        assert sum(footprints) == row["used_bytes"], row
+        assert row["used_bytes"] + row["free_bytes"] == row["capacity_bytes"]
+
+
+def test_older_buffers(version, kind, tmp_path):  # noqa: F811
+    program = start(version, kind, tmp_path, "hold", 12)
+    books = program.ready("holding")
+    bufscope = attach([program.pid], tmp_path)
+    process = exact(bufscope.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(process, books)
+    assert_books_are_told(process)
+    counts(process, before_attach=12, allocated=0, live=12)
+    assert all(buffer["allocated_ns"] is None and buffer["thread"] is None for buffer in process["buffers"])
+    program.go()
+    books = program.ready("half")
+    process = exact(bufscope.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(process, books)
+    assert_books_are_told(process)
+    counts(process, before_attach=12, freed=6, live=6, unknown_frees=0)
+    program.go()
+    program.ready("none")
+    counts(exact(interrupt(bufscope), program.pid), before_attach=12, freed=12, live=0, unknown_frees=0)
+    program.go()
+    assert program.wait() == 0
+
+
+def test_census_command(version, kind, tmp_path):  # noqa: F811
+    program = start(version, kind, tmp_path, "basic")
+    for stop in ("opened", "allocated", "computed", "traced", "some-freed", "all-freed"):
+        books = program.ready(stop)
+        done = subprocess.run([BUFSCOPE, "census", "-p", str(program.pid), "--format", "json"], capture_output=True,
+                              text=True, timeout=harness.HANG_SECONDS)
+        assert done.returncode == 0, done.stderr
+        process = exact(json.loads(done.stdout), program.pid)
+        harness.assert_equals_runtime_books(process, books)
+        assert process["before_attach"] == process["live"] == len(process["buffers"])
+        if process["live"]:
+            assert_books_are_told(process)
+        program.go()
+    program.ready("closed")
+    program.go()
+    assert program.wait() == 0
+
+
+@pytest.mark.parametrize("operations", (100000,))
+def test_verified_while_it_goes_on(version, operations, tmp_path):  # noqa: F811
+    """10^5 operations after the attachment, with table and books compared all the time."""
+    program = start(version, "n150", tmp_path, "steady", operations)
+    program.ready("steady")
+    bufscope = attach([program.pid], tmp_path, options=("--verify", "0.25"))
+    program.go()
+    books = program.ready("done")
+    process = exact(bufscope.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(process, books)
+    assert_books_are_told(process)
+    assert process["before_attach"] == 60
+    assert process["allocated"] + process["freed"] == operations
+    program.go()
+    program.ready("empty")
+    report = interrupt(bufscope)
+    process = exact(report, program.pid)
+    counts(process, live=0, unknown_frees=0, missed_frees=0)
+    said = re.search(r"compared (\d+) times: (\d+) times they differed", bufscope.stderr())
+    assert int(said.group(1)) >= 3 and int(said.group(2)) == 0, bufscope.stderr()
+    program.go()
+    assert program.wait() == 0
+
+
+def test_collector_is_killed_and_another_attaches(version, kind, tmp_path):  # noqa: F811
+    program = start(version, kind, tmp_path, "hold", 10)
+    books = program.ready("holding")
+    first = attach([program.pid], tmp_path, name="first")
+    before = exact(first.snapshot(), program.pid)
+    first.popen.send_signal(signal.SIGKILL)
+    first.wait()
+    second = attach([program.pid], tmp_path, name="second")
+    after = exact(second.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(after, books)
+
+    def live(process):
+        return sorted((b["object"], b["type"], b["address"], b["size_bytes"], b["on_devices"]) for b in process["buffers"])
+
+    assert live(before) == live(after)
+    interrupt(second)
+    program.go()
+    program.ready("half")
+    program.go()
+    program.ready("none")
+    program.go()
+    assert program.wait() == 0
+
+
+def test_table_is_rebuilt_after_a_loss(version, tmp_path):  # noqa: F811
+    """A ring that is far too small: what was lost is read out of the process's memory."""
+    program = start(version, "n150", tmp_path, "steady", 20000)
+    program.ready("steady")
+    bufscope = attach([program.pid], tmp_path, options=("--ring-size", "4K"))
+    program.go()
+    books = program.ready("done")
+    process = process_of(bufscope.snapshot(), program.pid)
+    if not process["lost_records"] and not process["resynchronised"]:
+        raise AssertionError("nothing was lost: the test is about nothing")
+    assert process["resynchronised"], process["inexact_reasons"]
+    assert process["exact"], process["inexact_reasons"]
+    harness.assert_equals_runtime_books(process, books)
+    assert_books_are_told(process)
+    program.go()
+    program.ready("empty")
+    interrupt(bufscope)
+    program.go()
+    assert program.wait() == 0

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A table of text; see grid.h. */
+#include "view/grid.h"
+
+#include <string.h>
+
+#include "base/strbuf.h"
+#include "view/style.h"
+
+#define GRID_INDENT 2
+#define GRID_GAP    2
+
+/* 0: the column is left out. */
+static size_t grid_width(const struct grid *grid, size_t column, struct strbuf *cell)
+{
+	const struct grid_column *head = grid->column(column);
+	size_t width = strlen(head->title);
+	bool known = !head->optional;
+
+	for (size_t row = 0; row < grid->row_count; row++) {
+		size_t columns;
+
+		strbuf_reset(cell);
+		grid->cell(cell, grid->context, row, column);
+		columns = style_columns(strbuf_str(cell), cell->len);
+		if (columns > width)
+			width = columns;
+		known = known || strcmp(strbuf_str(cell), GRID_UNKNOWN);
+	}
+	return known ? width : 0;
+}
+
+/* Leaves out columns until the rest fits: sets their widths to 0. */
+static void grid_drop(const struct grid *grid, size_t *widths, size_t limit)
+{
+	for (;;) {
+		size_t total = GRID_INDENT, worst = GRID_MAX_COLUMNS;
+
+		for (size_t i = 0; i < grid->column_count; i++) {
+			if (!widths[i])
+				continue;
+			total += widths[i] + GRID_GAP;
+			if (grid->column(i)->drop &&
+			    (worst == GRID_MAX_COLUMNS || grid->column(i)->drop > grid->column(worst)->drop))
+				worst = i;
+		}
+		if (total - GRID_GAP <= limit || worst == GRID_MAX_COLUMNS)
+			return;
+		widths[worst] = 0;
+	}
+}
+
+static void grid_cell(struct strbuf *line, const char *text, size_t width, bool right)
+{
+	size_t columns = style_columns(text, strlen(text));
+	int pad = (int)(columns < width ? width - columns : 0);
+
+	strbuf_addf(line, "%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
+}
+
+/* One line; @row behind the last: the heading. */
+static void grid_line(struct strbuf *out, const struct grid *grid, const size_t *widths, size_t row)
+{
+	struct strbuf cell = STRBUF_INIT;
+	const char *gap = "  ";
+
+	for (size_t i = 0; i < grid->column_count; i++) {
+		if (!widths[i])
+			continue;
+		strbuf_reset(&cell);
+		if (row < grid->row_count)
+			grid->cell(&cell, grid->context, row, i);
+		else
+			strbuf_adds(&cell, grid->column(i)->title);
+		strbuf_adds(out, gap);
+		grid_cell(out, strbuf_str(&cell), widths[i], grid->column(i)->right);
+	}
+	if (strbuf_error(&cell))
+		out->error = strbuf_error(&cell);
+	strbuf_fini(&cell);
+	while (!strbuf_error(out) && out->len && out->data[out->len - 1] == ' ')
+		out->data[--out->len] = '\0';
+	strbuf_addc(out, '\n');
+}
+
+int grid_print(struct strbuf *out, const struct style *style, const struct grid *grid)
+{
+	size_t widths[GRID_MAX_COLUMNS] = {0};
+	struct strbuf cell = STRBUF_INIT;
+
+	for (size_t i = 0; i < grid->column_count; i++)
+		widths[i] = grid_width(grid, i, &cell);
+	strbuf_fini(&cell);
+	grid_drop(grid, widths, style_width(style));
+	style_on(out, style, STYLE_DIM);
+	grid_line(out, grid, widths, grid->row_count);
+	style_off(out, style);
+	for (size_t row = 0; row < grid->row_count; row++)
+		grid_line(out, grid, widths, row);
+	return strbuf_error(out);
+}
