@@ -87,6 +87,12 @@ $(BUILD)/tests/unit/test_tt_metal: tests/unit/standin_tt_metal.cpp
 
 unit: $(UNIT_BIN)
 
+# Fuzz targets: without arguments each runs a fixed number of inputs; docs/testing.md has the libFuzzer line.
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(BUILD)/asan/libbufscope.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(SANITIZE) -MMD -MP -o $@ $< $(BUILD)/asan/libbufscope.a $(LDLIBS)
+
 $(BUILD)/tests/check_vmlinux: tests/check_vmlinux.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

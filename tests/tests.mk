@@ -13,26 +13,32 @@ STANDIN_WORKLOAD := $(BUILD)/tests/standin/standin-workload
 
 $(BUILD)/tests/standin/plain/%.o: tests/standin/%.cc
 	@mkdir -p $(@D)
-	$(CLANGXX) $(STANDIN_CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CXX,$@)
+	$(Q)$(CLANGXX) $(STANDIN_CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/standin/pimpl/%.o: tests/standin/%.cc
 	@mkdir -p $(@D)
-	$(CLANGXX) $(STANDIN_CXXFLAGS) -DSTANDIN_PIMPL -MMD -MP -c -o $@ $<
+	$(call say,CXX,$@)
+	$(Q)$(CLANGXX) $(STANDIN_CXXFLAGS) -DSTANDIN_PIMPL -MMD -MP -c -o $@ $<
 
 $(STANDIN_PLAIN): $(STANDIN_SRC:tests/standin/%.cc=$(BUILD)/tests/standin/plain/%.o)
-	$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
+	$(call say,LINK,$@)
+	$(Q)$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
 
 $(STANDIN_PIMPL): $(STANDIN_SRC:tests/standin/%.cc=$(BUILD)/tests/standin/pimpl/%.o)
-	$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
+	$(call say,LINK,$@)
+	$(Q)$(CLANGXX) -shared -pthread -Wl,--build-id -Wl,-soname,$(@F) -o $@ $^
 
 $(STANDIN_WORKLOAD): tests/standin/workload.c
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -pthread -MMD -MP -o $@ $< -ldl
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -pthread -MMD -MP -o $@ $< -ldl
 
 # The demo's workload: the newest layout, found beside it.
 $(BUILD)/demo-workload: tests/standin/demo.cc $(STANDIN_PIMPL)
 	@mkdir -p $(@D)
-	$(CLANGXX) -std=c++17 -O2 -g -Wall -Wextra -Werror -MMD -MP -o $@ $< $(STANDIN_PIMPL) -Wl,-rpath,'$$ORIGIN/tests/standin/pimpl'
+	$(call say,CXX,$@)
+	$(Q)$(CLANGXX) -std=c++17 -O2 -g -Wall -Wextra -Werror -MMD -MP -o $@ $< $(STANDIN_PIMPL) -Wl,-rpath,'$$ORIGIN/tests/standin/pimpl'
 
 standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload
 
@@ -49,18 +55,22 @@ deps:
 deps-test:
 	tests/deps.sh test
 
-# What is missing is installed first, so the build must be a make of its own.
+# What is missing is installed first, so the build must be a make of its own. 137: killed, as it should be.
+DEMO_COMMAND := $(BUILD)/bufscope run -- $(BUILD)/demo-workload --kill
 demo:
 	@tests/deps.sh --if-root build
-	@$(MAKE) --no-print-directory all $(BUILD)/demo-workload
-	$(BUILD)/bufscope run -- $(BUILD)/demo-workload --kill || [ $$? -eq 137 ]
+	@$(MAKE) --no-print-directory -s all $(BUILD)/demo-workload
+	@printf '\n$$ %s\n' '$(DEMO_COMMAND)'
+	@$(DEMO_COMMAND) || [ $$? -eq 137 ]
 
 # The same on the real runtime: Python 3.10 or 3.12, and some 600 MB from the package index.
 DEMO_TTNN_VERSION ?= 0.81.1
+DEMO_TTNN_COMMAND := $(BUILD)/bufscope run -- tests/ttnn/setup.py run $(DEMO_TTNN_VERSION) t3k suicide 12
 demo-ttnn:
 	@tests/deps.sh --if-root test
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -s all
 	@tests/ttnn/setup.py install $(DEMO_TTNN_VERSION) >/dev/null
-	yes "" | $(BUILD)/bufscope run -- tests/ttnn/setup.py run $(DEMO_TTNN_VERSION) t3k suicide 12 || [ $$? -eq 137 ]
+	@printf '\n$$ %s\n' '$(DEMO_TTNN_COMMAND)'
+	@yes "" | $(DEMO_TTNN_COMMAND) || [ $$? -eq 137 ]
 
 .PHONY: check deps deps-test demo demo-ttnn

@@ -25,9 +25,8 @@ static void usage(FILE *out)
 {
 	fprintf(out, "bufscope shows the buffers that programs hold on accelerator devices, from outside.\n\nUsage:\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(out, "  bufscope %-42s %s\n", commands[i].synopsis, commands[i].summary);
-	fprintf(out, "  bufscope %-42s\n  bufscope %-42s\n\n\"bufscope COMMAND --help\" tells the options of each.\n",
-		"--help", "--version");
+		fprintf(out, "  bufscope %s\n      %s\n", commands[i].synopsis, commands[i].summary);
+	fprintf(out, "  bufscope --help | --version\n\n\"bufscope COMMAND --help\" tells the options of each.\n");
 }
 
 int main(int argc, char **argv)

@@ -12,8 +12,9 @@ import subprocess
 import pytest
 
 import harness
+import test_census
 from harness import BUFSCOPE, Program, attach, counts, process_of
-from test_ttnn import exact, kind, real, version  # noqa: F401 (fixtures)
+from test_ttnn import exact, kind, real, ttnn_setup, version  # noqa: F401 (fixtures)
 
 
 def start(version, kind, folder, *scenario):
@@ -145,3 +146,71 @@ def test_table_is_rebuilt_after_a_loss(version, tmp_path):  # noqa: F811
     interrupt(bufscope)
     program.go()
     assert program.wait() == 0
+
+
+@pytest.mark.parametrize("one_of_each_layout", ("0.66.0", "0.81.1"))
+def test_stress(one_of_each_layout, tmp_path):
+    """10^6 random operations in four threads, while censuses run all the time: no difference."""
+    try:
+        ttnn_setup.install(one_of_each_layout)
+    except ttnn_setup.Unavailable as reason:
+        pytest.skip(str(reason))
+    operations = 1000000
+    program = start(one_of_each_layout, "n150", tmp_path, "threads", operations)
+    program.ready("ready")
+    bufscope = attach([program.pid], tmp_path, options=("--verify", "0.1"))
+    program.go()
+    books = program.ready("done")
+    process = exact(bufscope.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(process, books)
+    assert_books_are_told(process)
+    assert process["allocated"] + process["freed"] == operations
+    program.go()
+    program.ready("empty")
+    counts(exact(interrupt(bufscope), program.pid), live=0, unknown_frees=0, missed_frees=0)
+    said = re.search(r"compared (\d+) times: (\d+) times they differed", bufscope.stderr())
+    assert int(said.group(1)) >= 3 and int(said.group(2)) == 0, bufscope.stderr()
+    program.go()
+    assert program.wait() == 0
+
+
+def test_freeze(version, tmp_path):  # noqa: F811
+    """A program that never stands still, stopped for the read: certain, and it goes on unharmed."""
+    program = start(version, "n150", tmp_path, "threads", 200000)
+    program.ready("ready")
+    program.go()
+    exact_ones = 0
+    for _ in range(5):
+        done = subprocess.run([BUFSCOPE, "census", "-p", str(program.pid), "--freeze", "--format", "json"],
+                              capture_output=True, text=True, timeout=harness.HANG_SECONDS)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"was stopped for \d+\.\d ms", done.stderr)
+        exact_ones += process_of(json.loads(done.stdout), program.pid)["exact"]
+    # A thread may be stopped between the books' change and the object's: that is said, and rare.
+    assert exact_ones >= 1
+    program.ready("done")
+    program.go()
+    program.ready("empty")
+    program.go()
+    assert program.wait() == 0
+
+
+def test_census_of_a_core(version, kind, tmp_path):  # noqa: F811
+    """What did it hold when it crashed? The same as the census of the living one an instant before."""
+    program = test_census.start(version, kind, tmp_path, "hold", core=True)
+    books = program.ready("holding")
+
+    def census(*arguments):
+        done = subprocess.run([BUFSCOPE, "census", *arguments, "--format", "json"], capture_output=True, text=True,
+                              timeout=harness.HANG_SECONDS)
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        return exact(report, program.pid)
+
+    live = census("-p", str(program.pid))
+    core = test_census.core_of(program, tmp_path)
+    dead = census("--core", core)
+    os.unlink(core)
+    harness.assert_equals_runtime_books(dead, books)
+    assert dead["buffers"] == live["buffers"] and dead["allocators"] == live["allocators"]
+    assert dead["end"] == {"how": "signal", "code": None, "signal": signal.SIGABRT, "core_dumped": True, "end_ns": None}

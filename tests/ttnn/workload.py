@@ -22,6 +22,7 @@ import os
 import random
 import signal
 import sys
+import threading
 
 import ttnn
 
@@ -260,7 +261,35 @@ def steady(program, number):
     program.close(mesh)
 
 
-SCENARIOS = {"steady": steady, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
+def threads(program, number):
+    """NUMBER random operations, in four threads that each have their own tensors."""
+    mesh = program.open()
+    left = []
+
+    def work(seed):
+        dice = random.Random(seed)
+        live = []
+        for i in range(number // 4):
+            if live and (len(live) > 30 or dice.random() < 0.5):
+                ttnn.deallocate(live.pop(dice.randrange(len(live))))
+            else:
+                live.append(program.tensor(mesh, "L1" if i % 10 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))))
+        left.append(live)
+
+    program.stop("ready")
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    program.stop("done")
+    for tensor in sum(left, []):
+        ttnn.deallocate(tensor)
+    program.stop("empty")
+    program.close(mesh)
+
+
+SCENARIOS = {"steady": steady, "threads": threads, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
              "suicide": suicide, "out-of-memory": out_of_memory}
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ static inline int case_books(struct model_case *c, uint32_t process, uint64_t de
 		.capacity_bytes = UINT64_C(12) << 30,
 		.used_bytes = 2 * size * count,
 		.free_bytes = (UINT64_C(12) << 30) - 2 * size * count,
-		.largest_free_bytes = UINT64_C(9) << 30,
+		.largest_free_bytes = ((UINT64_C(12) << 30) - 2 * size * count) / 4 * 3,
 		.blocks = blocks,
 		.block_count = count,
 	};

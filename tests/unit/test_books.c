@@ -371,6 +371,10 @@ static void test_allocators_without_end(void **state)
 	assert_true(p->census->books_unread > 0);
 	assert_int_equal(c.err, 0);
 	snapshot_free(snapshot);
+	case_census(&c, 1, NULL);
+	snapshot = look(&c);
+	assert_int_equal(case_find(snapshot, 1)->census->books_unread, 0);
+	snapshot_free(snapshot);
 	case_fini(&c);
 }
 
@@ -425,6 +429,10 @@ static void test_exact_census_is_of_one_runtime(void **state)
 	snapshot = look(&c);
 	assert_true(case_find(snapshot, 1)->exact);
 	snapshot_free(snapshot);
+	case_census(&c, 1, "partial");
+	snapshot = look(&c);
+	assert_true(case_find(snapshot, 1)->exact);
+	snapshot_free(snapshot);
 	case_runtime(&c, 1, 5, true);
 	event.runtime = (struct event_runtime){.runtime = 1, .name = "tt-metal", .earlier_objects = -1};
 	case_apply(&c, &event, 1);
@@ -435,6 +443,11 @@ static void test_exact_census_is_of_one_runtime(void **state)
 	case_apply(&c, &census, 1);
 	snapshot = look(&c);
 	assert_true(case_find(snapshot, 1)->exact);
+	snapshot_free(snapshot);
+	/* Found anew, it may have buffers again that nobody saw. */
+	case_runtime(&c, 1, 6, true);
+	snapshot = look(&c);
+	assert_true(case_has_reason(case_find(snapshot, 1), INEXACT_ATTACHED_LATE));
 	snapshot_free(snapshot);
 	case_fini(&c);
 }
@@ -569,6 +582,27 @@ static void test_resynchronise(void **state)
 	case_exit(&c, 1, 0, 0);
 	assert_int_equal(model_resynchronise(c.model, 1, now), -ENOENT);
 	assert_int_equal(model_resynchronise(c.model, 9, now), -ENOENT);
+	case_fini(&c);
+}
+
+/* Devices that only dropped buffers were on go away. */
+static void test_resynchronise_lets_go(void **state)
+{
+	struct model_case c;
+	size_t bytes = 0;
+
+	(void)state;
+	start(&c);
+	for (int32_t i = 0; i < 200; i++) {
+		case_device(&c, 1, 0x7000, i % 2, 1);
+		case_alloc(&c, 1, 0x100, 0x7000, MEMORY_DRAM, MB);
+		case_books(&c, 1, 0x7000, MEMORY_DRAM, NULL, 0, 1);
+		case_census(&c, 1, NULL);
+		model_resynchronise(c.model, 1, c.clock_ns);
+		if (i == 20)
+			bytes = model_memory_bytes(c.model);
+	}
+	assert_int_equal(model_memory_bytes(c.model), bytes);
 	case_fini(&c);
 }
 
@@ -783,6 +817,7 @@ int main(void)
 		cmocka_unit_test(test_books_of_two_runtimes),
 		cmocka_unit_test(test_books_only),
 		cmocka_unit_test(test_resynchronise),
+		cmocka_unit_test(test_resynchronise_lets_go),
 		cmocka_unit_test(test_restart_event),
 		cmocka_unit_test(test_inherited_after_a_restart),
 		cmocka_unit_test(test_books_after_the_end),

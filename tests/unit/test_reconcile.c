@@ -154,7 +154,7 @@ static void check(const struct life *life, bool torn)
 	assert_int_equal(reconcile_emit(&reconcile, &census, &subject, apply, model), 0);
 	for (size_t i = 0; i < life->event_count; i++)
 		apply(model, &life->events[i]);
-	census_emit_end(&census, &subject, reason, apply, model);
+	census_emit_end(&census, &subject, reason, false, apply, model);
 	snapshot = model_snapshot(model, 1000);
 	assert_non_null(snapshot);
 	process = &snapshot->processes[0];

@@ -183,7 +183,8 @@ static void build_late_in(struct model_case *c, uint32_t process)
 	for (uint64_t i = 0; i < 8; i++) {
 		const uint64_t one[] = {chip[0] + (i << 40)};
 
-		case_books(c, process, DEVICE + 0x100 * (i + 1), MEMORY_L1, one, 1, i == 3 ? 2000 : 1500);
+		if (i != 5)
+			case_books(c, process, DEVICE + 0x100 * (i + 1), MEMORY_L1, one, 1, i == 3 ? 2000 : 1500);
 		case_books(c, process, DEVICE + 0x100 * (i + 1), MEMORY_DRAM, none, 0, 0);
 	}
 	case_census(c, process, NULL);
@@ -195,20 +196,25 @@ static void build_late(struct model_case *c)
 }
 
 /* The same after records were lost: the table is made anew. */
-static void build_rebuilt(struct model_case *c)
+static void build_rebuilt_in(struct model_case *c, uint32_t process)
 {
 	struct event restart = {.kind = EVENT_RESTART};
 	static const uint64_t objects[] = {0x100};
 
-	case_birth(c, 1, BIRTH_LAUNCH, 0);
-	case_runtime(c, 1, 0, true);
-	case_device(c, 1, DEVICE, 0, 1);
-	case_alloc(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
-	case_lost(c, 1, 1, 1);
-	case_apply(c, &restart, 1);
-	case_found(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
-	case_books(c, 1, DEVICE, MEMORY_DRAM, objects, 1, 4 * MB);
-	case_census(c, 1, NULL);
+	case_birth(c, process, BIRTH_LAUNCH, 0);
+	case_runtime(c, process, 0, true);
+	case_device(c, process, DEVICE, 0, 1);
+	case_alloc(c, process, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
+	case_lost(c, process, 1, 1);
+	case_apply(c, &restart, process);
+	case_found(c, process, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
+	case_books(c, process, DEVICE, MEMORY_DRAM, objects, 1, 4 * MB);
+	case_census(c, process, NULL);
+}
+
+static void build_rebuilt(struct model_case *c)
+{
+	build_rebuilt_in(c, 1);
 }
 
 /* Not everything could be found. */
@@ -454,6 +460,7 @@ static void test_late_widths(void **state)
 	(void)state;
 	case_init(&c);
 	build_late(&c);
+	build_rebuilt_in(&c, 2);
 	snapshot = case_snapshot(&c);
 	assert_non_null(snapshot);
 	for (unsigned int width = 80; width < 130; width++) {

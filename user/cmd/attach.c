@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,8 +32,12 @@ static void on_signal(void *context, struct session *session, const struct signa
 	struct attach *attach = context;
 
 	(void)session;
-	if (info->ssi_signo != SIGCHLD)
-		attach->stop = true;
+	if (info->ssi_signo == SIGCHLD)
+		return;
+	attach->stop = true;
+	/* The terminal has shown "^C" at the start of the line where the report will begin. */
+	if (info->ssi_code > 0 && isatty(STDERR_FILENO))
+		fputc('\n', stderr);
 }
 
 static const char *explain(int err)
@@ -66,11 +71,11 @@ static bool name_matches(pid_t pid, const char *pattern)
 	return matches;
 }
 
-/* Returns how many were found, or -errno. */
+/* 0 when at least one is followed, -ESRCH when there is none of that name, else why the last one could not be. */
 static int follow_by_name(struct session *session, const char *pattern)
 {
 	struct dirent *entry;
-	int found = 0;
+	int err, result = -ESRCH;
 	pid_t pid;
 	DIR *dir;
 
@@ -81,17 +86,19 @@ static int follow_by_name(struct session *session, const char *pattern)
 		pid = atoi(entry->d_name);
 		if (pid <= 0 || pid == getpid() || !name_matches(pid, pattern))
 			continue;
-		if (!session_follow(session, pid, BIRTH_ATTACH, NULL, 0))
-			found++;
+		err = session_follow(session, pid, BIRTH_ATTACH, NULL, 0);
+		/* One that has just ended is none of that name. */
+		if (!err || (result && err != -ESRCH))
+			result = err;
 	}
 	closedir(dir);
-	return found;
+	return result;
 }
 
 /* Named processes must all be there; a pattern must match one. */
 static int follow_all(struct session *session, const struct options *options)
 {
-	int err, found;
+	int err;
 
 	for (size_t i = 0; i < options->pid_count; i++) {
 		err = session_follow(session, options->pids[i], BIRTH_ATTACH, NULL, 0);
@@ -101,11 +108,12 @@ static int follow_all(struct session *session, const struct options *options)
 		}
 	}
 	if (options->name) {
-		found = follow_by_name(session, options->name);
-		if (found <= 0) {
+		err = follow_by_name(session, options->name);
+		if (err == -ESRCH)
 			log_error("no process named \"%s\"", options->name);
-			return -ESRCH;
-		}
+		else if (err)
+			log_error("cannot attach to any process named \"%s\": %s", options->name, explain(err));
+		return err;
 	}
 	return 0;
 }

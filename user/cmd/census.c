@@ -16,6 +16,7 @@
 #include "model/snapshot.h"
 #include "source/census_events.h"
 #include "source/core_memory.h"
+#include "source/freeze.h"
 #include "source/process_memory.h"
 #include "source/procfs.h"
 #include "source/survey.h"
@@ -132,7 +133,7 @@ static int take(struct taking *taking, const struct survey_library *library, uin
 	if (census.origin == CENSUS_ORIGIN_INHERITED) {
 		log_info("what is in this process's memory came with fork and is its parent's (%s)",
 			 census.origin_sign);
-		census_emit_end(&census, &subject, NULL, emit, taking);
+		census_emit_end(&census, &subject, NULL, false, emit, taking);
 		goto out;
 	}
 	census_emit_devices(&census, &subject, emit, taking);
@@ -142,7 +143,7 @@ static int take(struct taking *taking, const struct survey_library *library, uin
 	}
 	err = census_emit_books(&census, &subject, emit, taking);
 	census_is_exact(&census, &reason);
-	census_emit_end(&census, &subject, reason, emit, taking);
+	census_emit_end(&census, &subject, reason, false, emit, taking);
 	if (census.unconfirmed)
 		log_info("%llu objects look like buffers, but the books do not confirm them: not counted",
 			 (unsigned long long)census.unconfirmed);
@@ -177,6 +178,26 @@ static int open_memory(const struct options *options, struct memory **out)
 		log_error("cannot read the memory of process %d: %s", options->pids[0],
 			  err == -ESRCH ? "no such process" : strerror(-err));
 	return err;
+}
+
+static int freeze(const struct options *options, struct freeze *out)
+{
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	if (!options->freeze)
+		return 0;
+	err = freeze_begin(options->pids[0], out);
+	if (err)
+		log_error("cannot stop process %d: %s", options->pids[0],
+			  err == -EPERM ? "not allowed, or a debugger is attached to it" : strerror(-err));
+	return err;
+}
+
+static void thaw(const struct options *options, struct freeze *freeze)
+{
+	if (freeze->count)
+		log_info("process %d was stopped for %.1f ms", options->pids[0], (double)freeze_end(freeze) / 1e6);
 }
 
 static int survey_and_take(struct taking *taking)
@@ -254,7 +275,8 @@ int cmd_census(int argc, char **argv)
 	struct model_options model_options = {.keep_ended = true};
 	struct taking taking = {0};
 	struct options options;
-	int status = CMD_EXIT_FAILED;
+	struct freeze frozen;
+	int err, status = CMD_EXIT_FAILED;
 
 	options_parse_census(argc, argv, &options);
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
@@ -267,7 +289,11 @@ int cmd_census(int argc, char **argv)
 	if (open_memory(&options, &taking.memory))
 		goto out;
 	emit_birth(&taking);
-	if (!survey_and_take(&taking) && !write_report(&taking))
+	if (freeze(&options, &frozen))
+		goto out;
+	err = survey_and_take(&taking);
+	thaw(&options, &frozen);
+	if (!err && !write_report(&taking))
 		status = CMD_EXIT_DONE;
 out:
 	memory_close(taking.memory);

@@ -2,9 +2,7 @@
 /* bufscope check: what can be watched, without watching anything. */
 #include <argp.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -12,6 +10,7 @@
 #include "base/log.h"
 #include "cmd/check_file.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "elf/elf_file.h"
 #include "runtime/runtime.h"
 #include "source/live.h"
@@ -30,23 +29,22 @@ static const struct argp_option argp_options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct check_options *options = state->input;
-	char *end;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		options_quiet_argp(state);
+		return 0;
 	case 'p':
-		errno = 0;
-		options->pid = (pid_t)strtol(arg, &end, 10);
-		if (errno || *end || options->pid <= 0)
-			argp_error(state, "\"%s\" is no process id", arg);
+		options->pid = options_pid(arg, state);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (options->file)
-			argp_error(state, "one file at a time");
+			options_error(state, "one file at a time");
 		options->file = arg;
 		return 0;
 	case ARGP_KEY_END:
 		if (options->file && options->pid)
-			argp_error(state, "a file or a process, not both");
+			options_error(state, "a file or a process, not both");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -57,9 +55,9 @@ static int check_path(const char *path)
 {
 	int fd, err;
 
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	fd = procfs_open_regular(path);
 	if (fd < 0) {
-		log_error("cannot read \"%s\": %s", path, strerror(errno));
+		log_error("cannot read \"%s\": %s", path, fd == -EINVAL ? "not a regular file" : strerror(-fd));
 		return CMD_EXIT_FAILED;
 	}
 	err = check_library(fd, path, stdout);
@@ -109,15 +107,23 @@ static int check_mapping(void *context, const struct procfs_mapping *mapping)
 static int check_pid(pid_t pid)
 {
 	struct check_process process = {.pid = pid};
+	struct procfs_stat stat;
 	int err;
 
-	err = procfs_mappings(pid, check_mapping, &process);
+	err = procfs_stat(pid, &stat);
+	if (!err && stat.kernel_thread) {
+		log_error("process %d is a kernel thread: it has no device buffers", pid);
+		return CMD_EXIT_FAILED;
+	}
+	if (!err)
+		err = procfs_mappings(pid, check_mapping, &process);
 	if (err) {
-		log_error("cannot look into process %d: %s", pid, err == -ESRCH ? "no such process" : strerror(-err));
+		log_error("cannot look into process %d: %s%s", pid, err == -ESRCH ? "no such process" : strerror(-err),
+			  err == -EACCES && geteuid() ? "; root can" : "");
 		return CMD_EXIT_FAILED;
 	}
 	if (!process.found) {
-		printf("process %d maps no supported device runtime\n", pid);
+		printf("process %d maps no supported device runtime (yet)\n", pid);
 		return CMD_EXIT_FAILED;
 	}
 	return process.refused ? CMD_EXIT_FAILED : CMD_EXIT_DONE;
@@ -164,7 +170,7 @@ int cmd_check(int argc, char **argv)
 
 	argv[0] = (char *)"bufscope check";
 	argp_err_exit_status = CMD_EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, &options);
+	options_parse(&argp, argc, argv, 0, &options);
 	if (options.file)
 		return check_path(options.file);
 	return options.pid ? check_pid(options.pid) : check_machine();

@@ -4,12 +4,16 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/units.h"
 #include "cmd/cmd.h"
+
+#pragma GCC poison argp_error /* says nothing here: options_quiet_argp() */
 
 enum {
 	KEY_FORMAT = 0x100,
@@ -25,10 +29,35 @@ enum {
 	KEY_NAME,
 	KEY_NO_COLOR,
 	KEY_CORE,
+	KEY_FREEZE,
 	KEY_PERF_LINKS,
 	KEY_SYSROOT,
 	KEY_VERIFY,
 };
+
+void options_error(const struct argp_state *state, const char *format, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s: ", state->name);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fprintf(stderr, " (see %s --help)\n", state->name);
+	exit(argp_err_exit_status);
+}
+
+void options_quiet_argp(struct argp_state *state)
+{
+	state->err_stream = NULL;
+}
+
+void options_parse(const struct argp *argp, int argc, char **argv, unsigned int flags, void *input)
+{
+	/* getopt has said what it is. */
+	if (argp_parse(argp, argc, argv, flags, NULL, input))
+		exit(argp_err_exit_status);
+}
 
 static const struct argp_option common_options[] = {
 	{"format", KEY_FORMAT, "text|json", 0, "Format of the report (default text)", 1},
@@ -37,12 +66,12 @@ static const struct argp_option common_options[] = {
 	 "Write a line for each event while it happens: text, or JSON lines when FILE ends in .ndjson or with --format "
 	 "json; \"-\" is stdout",
 	 1},
-	{"interval", KEY_INTERVAL, "SECONDS", 0, "Repeat the table every SECONDS", 1},
+	{"interval", KEY_INTERVAL, "SECONDS", 0, "Repeat the table every SECONDS (500ms, 2min: other units)", 1},
 	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of the largest buffers in the text report (default 10)", 1},
-	{"quiet", 'q', NULL, 0, "Only the report", 2},
+	{"quiet", 'q', NULL, 0, "Print nothing but the report, and errors", 2},
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
-	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Do not follow child processes", 2},
+	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Watch no child processes", 2},
 	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
 	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
 	{0},
@@ -55,7 +84,7 @@ static void parse_format(struct options *options, const char *arg, struct argp_s
 	else if (!strcmp(arg, "json"))
 		options->format = FORMAT_JSON;
 	else
-		argp_error(state, "unknown format \"%s\": text or json", arg);
+		options_error(state, "unknown format \"%s\": text or json", arg);
 }
 
 static void parse_buffers(struct options *options, const char *arg, struct argp_state *state)
@@ -70,7 +99,7 @@ static void parse_buffers(struct options *options, const char *arg, struct argp_
 	errno = 0;
 	value = strtoul(arg, &end, 10);
 	if (errno || *end || end == arg || *arg == '-' || value >= OPTIONS_ALL_BUFFERS)
-		argp_error(state, "--buffers takes a number or \"all\", not \"%s\"", arg);
+		options_error(state, "--buffers takes a number or \"all\", not \"%s\"", arg);
 	options->buffers = (uint32_t)value;
 }
 
@@ -80,11 +109,11 @@ static void parse_ring_size(struct options *options, const char *arg, struct arg
 
 	if (units_parse_size(arg, &bytes) || bytes & (bytes - 1) || bytes < (uint64_t)sysconf(_SC_PAGESIZE) ||
 	    bytes > 2ull << 30)
-		argp_error(state, "--ring-size takes a power of two from 4K to 2G, not \"%s\"", arg);
+		options_error(state, "--ring-size takes a power of two from 4K to 2G, not \"%s\"", arg);
 	options->ring_bytes = bytes;
 }
 
-static pid_t parse_pid(const char *arg, struct argp_state *state)
+pid_t options_pid(const char *arg, const struct argp_state *state)
 {
 	long value;
 	char *end;
@@ -92,7 +121,7 @@ static pid_t parse_pid(const char *arg, struct argp_state *state)
 	errno = 0;
 	value = strtol(arg, &end, 10);
 	if (errno || *end || end == arg || value <= 0 || value > 1 << 22)
-		argp_error(state, "\"%s\" is no process id", arg);
+		options_error(state, "\"%s\" is no process id", arg);
 	return (pid_t)value;
 }
 
@@ -119,7 +148,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_INTERVAL:
 		if (units_parse_duration(arg, &options->interval_ns) || !options->interval_ns)
-			argp_error(state, "--interval takes a time in seconds above 0, not \"%s\"", arg);
+			options_error(state, "--interval takes a time in seconds above 0, not \"%s\"", arg);
 		return 0;
 	case KEY_BUFFERS:
 		parse_buffers(options, arg, state);
@@ -168,7 +197,7 @@ static void set_defaults(struct options *options)
 /* ---- run ---- */
 
 static const struct argp_option run_options[] = {
-	{"no-wait", KEY_NO_WAIT, NULL, 0, "End with the command, not with its last descendant", 2},
+	{"no-wait", KEY_NO_WAIT, NULL, 0, "End with the command, not its last descendant", 2},
 	{"run-as", KEY_RUN_AS, "USER", 0, "Start the command as USER (when bufscope runs as root)", 2},
 	{"prepare", KEY_PREPARE, "FILE", OPTION_HIDDEN, NULL, 0},
 	{"adopt", KEY_ADOPT, "PID", OPTION_HIDDEN, NULL, 0},
@@ -182,6 +211,7 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = options;
+		options_quiet_argp(state);
 		return 0;
 	case KEY_NO_WAIT:
 		options->wait = false;
@@ -194,18 +224,18 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
 			options->prepare[options->prepare_count++] = arg;
 		return 0;
 	case KEY_ADOPT:
-		options->adopt = parse_pid(arg, state);
+		options->adopt = options_pid(arg, state);
 		return 0;
 	case ARGP_KEY_ARGS:
 		options->command = state->argv + state->next;
 		options->command_count = (size_t)(state->argc - state->next);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "no command given");
+		options_error(state, "no command given: bufscope run [options] -- COMMAND [ARG...]");
 		return 0;
 	case ARGP_KEY_END:
 		if (options->format == FORMAT_JSON && (!options->output || !strcmp(options->output, "-")))
-			argp_error(state, "--format json needs -o FILE: stdout and stderr belong to the command");
+			options_error(state, "--format json needs -o FILE: stdout and stderr belong to the command");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -217,10 +247,10 @@ void options_parse_run(int argc, char **argv, struct options *out)
 	static const struct argp argp = {
 		.options = run_options,
 		.parser = parse_run,
-		.args_doc = "COMMAND [ARG...]",
+		.args_doc = "-- COMMAND [ARG...]",
 		.doc = "Runs COMMAND and reports which device buffers it and its descendants hold.\v"
-		       "The report goes to stderr, so that stdout stays the command's own. SIGUSR1 writes a snapshot of the "
-		       "moment (FILE.1, FILE.2, ...). MB is 2^20 bytes.\n\n"
+		       "The report goes to stderr, so that stdout stays the command's own. SIGUSR1 to bufscope writes a snapshot "
+		       "of that moment to the same place, or with -o FILE to FILE.1, FILE.2, ... MB is 2^20 bytes.\n\n"
 		       "The exit status is the command's own: 128+N after signal N, 126 if it cannot be executed, 127 if it "
 		       "is not found; 125 if bufscope failed before the command was started.\n\n"
 		       "Run as a plain user, only the tracing part is raised, through sudo; the command runs as that user, "
@@ -231,7 +261,7 @@ void options_parse_run(int argc, char **argv, struct options *out)
 	set_defaults(out);
 	argv[0] = (char *)"bufscope run";
 	argp_err_exit_status = CMD_EXIT_NOT_STARTED;
-	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, out);
+	options_parse(&argp, argc, argv, ARGP_IN_ORDER, out);
 }
 
 /* ---- attach ---- */
@@ -252,27 +282,28 @@ static error_t parse_attach(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = options;
+		options_quiet_argp(state);
 		return 0;
 	case 'p':
 		if (options->pid_count == OPTIONS_MAX_PIDS)
-			argp_error(state, "more than %d processes", OPTIONS_MAX_PIDS);
-		options->pids[options->pid_count++] = parse_pid(arg, state);
+			options_error(state, "more than %d processes", OPTIONS_MAX_PIDS);
+		options->pids[options->pid_count++] = options_pid(arg, state);
 		return 0;
 	case KEY_NAME:
 		options->name = arg;
 		return 0;
 	case KEY_VERIFY:
 		if (units_parse_duration(arg, &options->verify_ns) || !options->verify_ns)
-			argp_error(state, "--verify takes a time in seconds above 0, not \"%s\"", arg);
+			options_error(state, "--verify takes a time in seconds above 0, not \"%s\"", arg);
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument \"%s\"", arg);
+		options_error(state, "unexpected argument \"%s\"", arg);
 		return 0;
 	case ARGP_KEY_END:
 		if (!options->pid_count && !options->name)
-			argp_error(state, "which process? -p PID or --name PATTERN");
+			options_error(state, "which process? -p PID or --name PATTERN");
 		if (options->format == FORMAT_JSON && !options->output)
-			argp_error(state, "--format json needs -o FILE, or -o - for stdout");
+			options_error(state, "--format json needs -o FILE, or -o - for stdout");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -287,26 +318,28 @@ void options_parse_attach(int argc, char **argv, struct options *out)
 		.doc = "Watches processes that already run, until they end or Ctrl-C, and reports which device buffers they "
 		       "hold.\v"
 		       "The processes go on untouched. A process without a supported library is watched for one to be mapped. "
-		       "SIGUSR1 writes a snapshot of the moment (FILE.1, FILE.2, ...). MB is 2^20 bytes.",
+		       "SIGUSR1 to bufscope writes a snapshot of that moment where the report goes, or with -o FILE to FILE.1, "
+		       "FILE.2, ... MB is 2^20 bytes.",
 		.children = common_children,
 	};
 
 	set_defaults(out);
 	argv[0] = (char *)"bufscope attach";
 	argp_err_exit_status = CMD_EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, out);
+	options_parse(&argp, argc, argv, 0, out);
 }
 
 /* ---- census ---- */
 
 static const struct argp_option census_options[] = {
 	{"pid", 'p', "PID", 0, "Read a running process; it is not stopped and nothing is attached to it", 1},
+	{"freeze", KEY_FREEZE, NULL, 0, "Stop the process while it is read, and say for how long", 1},
 	{"core", KEY_CORE, "FILE", 0, "Read a core file, also one compressed with zstd", 1},
 	{"sysroot", KEY_SYSROOT, "DIR", 0, "Look for the core's library below DIR", 1},
 	{"format", KEY_FORMAT, "text|json", 0, "Format of the report (default text)", 2},
 	{"output", 'o', "FILE", 0, "Write the report to FILE instead of stdout", 2},
 	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of the largest buffers in the text report (default 10)", 2},
-	{"quiet", 'q', NULL, 0, "Only the report", 3},
+	{"quiet", 'q', NULL, 0, "Print nothing but the report, and errors", 3},
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 3},
 	{0},
 };
@@ -316,10 +349,16 @@ static error_t parse_census(int key, char *arg, struct argp_state *state)
 	struct options *options = state->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		options_quiet_argp(state);
+		return 0;
 	case 'p':
 		if (options->pid_count)
-			argp_error(state, "one process at a time");
-		options->pids[options->pid_count++] = parse_pid(arg, state);
+			options_error(state, "one process at a time");
+		options->pids[options->pid_count++] = options_pid(arg, state);
+		return 0;
+	case KEY_FREEZE:
+		options->freeze = true;
 		return 0;
 	case KEY_CORE:
 		options->core = arg;
@@ -328,11 +367,13 @@ static error_t parse_census(int key, char *arg, struct argp_state *state)
 		options->sysroot = arg;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument \"%s\"", arg);
+		options_error(state, "unexpected argument \"%s\"", arg);
 		return 0;
 	case ARGP_KEY_END:
 		if (!options->pid_count == !options->core)
-			argp_error(state, "-p PID or --core FILE, one of them");
+			options_error(state, "-p PID or --core FILE, one of them");
+		if (options->freeze && options->core)
+			options_error(state, "--freeze is for running processes");
 		if (!options->output)
 			options->output = "-";
 		return 0;
@@ -348,11 +389,12 @@ void options_parse_census(int argc, char **argv, struct options *out)
 		.parser = parse_census,
 		.doc = "Reads all buffers of a process out of its memory, and the runtime's own allocator books beside them.\v"
 		       "The process is not stopped, nothing is attached to it, and no page of it is faulted in. Every buffer is "
-		       "believed only when the books confirm it. MB is 2^20 bytes.",
+		       "believed only when the books confirm it; what changes while it is read is said. With --freeze all threads "
+		       "are stopped by ptrace for the read: a blocking system call may then end early (EINTR). MB is 2^20 bytes.",
 	};
 
 	set_defaults(out);
 	argv[0] = (char *)"bufscope census";
 	argp_err_exit_status = CMD_EXIT_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, out);
+	options_parse(&argp, argc, argv, 0, out);
 }

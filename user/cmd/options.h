@@ -43,6 +43,7 @@ struct options {
 	/* census */
 	const char *core;
 	const char *sysroot;
+	bool freeze; /* stop the process while it is read */
 
 	/* attach; census: one pid */
 	pid_t pids[OPTIONS_MAX_PIDS];
@@ -58,5 +59,21 @@ struct options {
 void options_parse_run(int argc, char **argv, struct options *out);
 void options_parse_attach(int argc, char **argv, struct options *out);
 void options_parse_census(int argc, char **argv, struct options *out);
+
+/*
+ * For every subcommand's argp. A usage error is one line on stderr, and the exit status
+ * argp_err_exit_status; argp's own errors have a second and third line.
+ */
+struct argp;
+struct argp_state;
+
+void options_error(const struct argp_state *state, const char *format, ...)
+	__attribute__((noreturn, format(printf, 2, 3)));
+/* At ARGP_KEY_INIT: getopt alone tells of unknown options. argp_error() must not be used then. */
+void options_quiet_argp(struct argp_state *state);
+/* A process id, or a usage error. */
+pid_t options_pid(const char *arg, const struct argp_state *state);
+/* argp_parse(), and exit if it fails. */
+void options_parse(const struct argp *argp, int argc, char **argv, unsigned int flags, void *input);
 
 #endif

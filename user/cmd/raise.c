@@ -97,6 +97,7 @@ struct raised {
 	pid_t sudo;
 	int socket, signal_fd;
 	bool ready, tracer_gone, ended;
+	bool stop; /* the command is not waited for any longer */
 	int status;
 	unsigned int snapshots, terminations;
 };
@@ -260,6 +261,18 @@ static void reap(struct raised *raised)
 	}
 }
 
+/* As in run.c: the first is meant for the command; another one, or one after its end, for us. */
+static void terminate(struct raised *raised, int signal)
+{
+	if (!raised->ended && !raised->terminations++) {
+		kill(raised->launch.pid, signal);
+		return;
+	}
+	/* The tracer reads the end of file, reports and goes. */
+	raised->stop = true;
+	shutdown(raised->socket, SHUT_WR);
+}
+
 static void on_signals(struct raised *raised)
 {
 	struct signalfd_siginfo info;
@@ -269,8 +282,8 @@ static void on_signals(struct raised *raised)
 			snapshot(raised);
 		else if (info.ssi_signo == SIGCHLD)
 			reap(raised);
-		else if (info.ssi_code <= 0 && raised->ready && !raised->ended)
-			kill(raised->launch.pid, (int)info.ssi_signo);
+		else if (info.ssi_code <= 0 && raised->ready)
+			terminate(raised, (int)info.ssi_signo);
 	}
 }
 
@@ -297,7 +310,7 @@ static void loop(struct raised *raised)
 	struct pollfd fds[2] = {{.fd = raised->socket, .events = POLLIN}, {.fd = raised->signal_fd, .events = POLLIN}};
 
 	/* The report is complete when the tracer has gone; the status is there when the command has. */
-	while (!raised->tracer_gone || (raised->ready && !raised->ended)) {
+	while (!raised->tracer_gone || (raised->ready && !raised->ended && !raised->stop)) {
 		fds[0].fd = raised->tracer_gone ? -1 : raised->socket;
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return;
@@ -321,13 +334,19 @@ static void block_signals(struct raised *raised)
 	raised->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* It was sudo that failed: the tracer says itself why it cannot start, and ends with 125. */
+static bool tracer_not_started(int status)
+{
+	return !WIFEXITED(status) || WEXITSTATUS(status) != CMD_EXIT_NOT_STARTED;
+}
+
 int raise_run(const struct options *options)
 {
 	struct raised raised = {.options = options, .socket = -1};
-	int status = CMD_EXIT_NOT_STARTED;
+	int status = CMD_EXIT_NOT_STARTED, ended;
 
 	if (options->run_as) {
-		log_error("--run-as is for root");
+		log_error("--run-as is for root: without it the command runs as you");
 		return CMD_EXIT_NOT_STARTED;
 	}
 	if (launch_start(options->command, NULL, &raised.launch))
@@ -342,7 +361,12 @@ int raise_run(const struct options *options)
 		launch_cancel(&raised.launch);
 	else if (raised.ended)
 		status = WIFSIGNALED(raised.status) ? 128 + WTERMSIG(raised.status) : WEXITSTATUS(raised.status);
-	waitpid(raised.sudo, NULL, 0);
+	else if (raised.stop)
+		status = CMD_EXIT_DONE;
+	if (waitpid(raised.sudo, &ended, 0) == raised.sudo && !raised.ready && tracer_not_started(ended))
+		log_error("tracing needs root, and sudo did not give it: the command was not started");
+	if (raised.stop && !raised.ended)
+		log_info("not waiting any longer; the command goes on as process %d", raised.launch.pid);
 out:
 	if (raised.socket >= 0)
 		close(raised.socket);

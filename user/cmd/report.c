@@ -22,10 +22,13 @@
 #include "view/json_view.h"
 #include "view/text_view.h"
 
-#define MAX_PENDING (256u << 20) /* bytes of event lines that wait for a slow reader */
+#define MAX_PENDING (256u << 20)  /* bytes of event lines that wait for a slow reader */
+#define FULL_LOSSES 3             /* lines about lost records before they are merged */
+#define LOSS_NS     1000000000ull /* what comes within it is one line then */
 
 struct report {
 	const struct options *options;
+	bool unnamed;  /* the descriptors were given: their names mean nothing here */
 	int fd;        /* the report's */
 	int events_fd; /* -1: none */
 	unsigned int snapshots;
@@ -35,6 +38,12 @@ struct report {
 	size_t written;           /* of pending */
 	uint64_t dropped;         /* events for which there was no more room */
 	bool failed;              /* said once */
+	struct {
+		unsigned int said;
+		uint32_t pid;
+		uint64_t time_ns;         /* of the last line */
+		struct event_lost unsaid; /* since then */
+	} loss;
 };
 
 /* ---- how it looks ---- */
@@ -43,10 +52,12 @@ static struct style style_of(const struct options *options, int fd)
 {
 	struct style style = {.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
 	struct winsize size;
+	const char *term;
 
 	if (!isatty(fd))
 		return style;
-	style.colour = options->color;
+	term = getenv("TERM");
+	style.colour = options->color && term && strcmp(term, "dumb");
 	if (!ioctl(fd, TIOCGWINSZ, &size))
 		style.width = size.ws_col;
 	return style;
@@ -81,6 +92,7 @@ int report_open_fds(const struct options *options, int report_fd, int events_fd,
 		return -ENOMEM;
 	}
 	report->options = options;
+	report->unnamed = true;
 	report->fd = report_fd;
 	report->events_fd = events_fd;
 	report->stream.json = options->events_json;
@@ -105,8 +117,10 @@ int report_open(const struct options *options, struct report **out)
 		close(fd);
 		if (events_fd >= 0)
 			close(events_fd);
+		return err;
 	}
-	return err;
+	(*out)->unnamed = false;
+	return 0;
 }
 
 void report_close(struct report *report)
@@ -212,7 +226,7 @@ int report_snapshot(struct report *report, const struct snapshot *snapshot, int 
 	char path[PATH_MAX];
 	int own = -1, err;
 
-	if (fd < 0 && output && strcmp(output, "-")) {
+	if (fd < 0 && output && strcmp(output, "-") && !report->unnamed) {
 		snprintf(path, sizeof(path), "%s.%u", output, ++report->snapshots);
 		err = open_output(path, &own);
 		if (err)
@@ -252,7 +266,7 @@ static void write_pending(struct report *report, bool all)
 	report->written = 0;
 	if (err && !report->failed) {
 		report->failed = true;
-		log_warning("cannot write the events, no more will be written: %s", strerror(-err));
+		log_error("cannot write the events, no more will be written: %s", strerror(-err));
 	}
 }
 
@@ -261,15 +275,46 @@ static bool wanted_on_screen(enum notice_kind kind)
 	return kind == NOTICE_UNMATCHED_FREE || kind == NOTICE_CLEAR || kind == NOTICE_LOST;
 }
 
-void report_notice(struct report *report, const struct notice *notice)
+/*
+ * Records are lost in bursts, hundreds of them a second: the first few are told as they come, then
+ * what came together in a second. False: nothing to be told now. The report has the sums.
+ */
+static bool merge_loss(struct report *report, struct notice *notice)
+{
+	uint32_t pid = notice->process ? notice->process->pid : 0;
+	struct event_lost *unsaid = &report->loss.unsaid;
+
+	if (pid != report->loss.pid)
+		memset(unsaid, 0, sizeof(*unsaid));
+	report->loss.pid = pid;
+	unsaid->allocations += notice->lost.allocations;
+	unsaid->frees += notice->lost.frees;
+	unsaid->others += notice->lost.others;
+	if (report->loss.said >= FULL_LOSSES && notice->time_ns < report->loss.time_ns + LOSS_NS)
+		return false;
+	report->loss.said++;
+	report->loss.time_ns = notice->time_ns;
+	notice->lost = *unsaid;
+	memset(unsaid, 0, sizeof(*unsaid));
+	return true;
+}
+
+static void show(struct report *report, const struct notice *notice)
 {
 	struct strbuf text = STRBUF_INIT;
+	struct notice merged = *notice;
 
-	if (!report->options->quiet && wanted_on_screen(notice->kind)) {
-		if (!event_view_notice(&text, &report->screen, notice))
-			write_all(STDERR_FILENO, strbuf_str(&text), text.len);
-		strbuf_fini(&text);
-	}
+	if (notice->kind == NOTICE_LOST && !merge_loss(report, &merged))
+		return;
+	if (!event_view_notice(&text, &report->screen, &merged))
+		write_all(STDERR_FILENO, strbuf_str(&text), text.len);
+	strbuf_fini(&text);
+}
+
+void report_notice(struct report *report, const struct notice *notice)
+{
+	if (!report->options->quiet && wanted_on_screen(notice->kind))
+		show(report, notice);
 	if (report->events_fd < 0 || report->failed)
 		return;
 	if (report->pending.len - report->written > MAX_PENDING) {
@@ -289,6 +334,7 @@ void report_flush(struct report *report)
 int report_final(struct report *report, const struct snapshot *snapshot)
 {
 	struct strbuf text = STRBUF_INIT;
+	int err;
 
 	if (!report->options->quiet && !event_view_finish(&text, &report->screen))
 		write_all(STDERR_FILENO, strbuf_str(&text), text.len);
@@ -298,8 +344,9 @@ int report_final(struct report *report, const struct snapshot *snapshot)
 		if (report->pending.len)
 			write_pending(report, true);
 		if (report->dropped)
-			log_warning("%llu event lines were dropped: their reader was too slow",
-				    (unsigned long long)report->dropped);
+			log_error("%llu event lines were dropped: their reader was too slow",
+				  (unsigned long long)report->dropped);
 	}
-	return write_snapshot(report, report->fd, snapshot, "report");
+	err = write_snapshot(report, report->fd, snapshot, "report");
+	return err || !(report->failed || report->dropped) ? err : -EIO;
 }

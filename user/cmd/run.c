@@ -129,11 +129,11 @@ static int adopt_and_trace(const struct options *options)
 	struct strbuf command = STRBUF_INIT;
 	struct session *session = NULL;
 	enum raise_message message;
-	int fds[RAISE_MAX_FDS], err, status = CMD_EXIT_FAILED;
+	int fds[RAISE_MAX_FDS], err, status = CMD_EXIT_NOT_STARTED;
 
 	if (raise_receive(STDIN_FILENO, &message, fds) || message != RAISE_OUTPUTS || fds[0] < 0) {
 		log_error("--adopt is for bufscope's own use");
-		return CMD_EXIT_FAILED;
+		return CMD_EXIT_NOT_STARTED;
 	}
 	join_command(options, &command);
 	if (session_open(options, fds, &session))
@@ -150,8 +150,7 @@ static int adopt_and_trace(const struct options *options)
 		goto out;
 	session_run(session, &callbacks);
 	/* A command that could not be executed has nothing to report; the user's side says why. */
-	if (!session_executed(session) || !session_finish(session))
-		status = CMD_EXIT_DONE;
+	status = !session_executed(session) || !session_finish(session) ? CMD_EXIT_DONE : CMD_EXIT_FAILED;
 out:
 	session_close(session);
 	strbuf_fini(&command);
@@ -192,6 +191,8 @@ static int run_and_trace(const struct options *options)
 	session_run(session, &callbacks);
 	if (!run.ended)
 		reap(&run);
+	if (!run.ended)
+		log_info("not waiting any longer; the command goes on as process %d", launch.pid);
 	session_finish(session);
 	status = run.ended ? exit_status(run.status) : CMD_EXIT_DONE;
 out:

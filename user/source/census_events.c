@@ -82,12 +82,14 @@ int census_emit_books(const struct census *census, const struct census_subject *
 }
 
 void census_emit_end(const struct census *census, const struct census_subject *subject, const char *reason,
-		     census_emitter emit, void *context)
+		     bool books_only, census_emitter emit, void *context)
 {
 	struct event event = {.kind = EVENT_CENSUS, .process = subject->process, .time_ns = subject->time_ns};
 
 	event.census = (struct event_census){
 		.exact = !reason,
+		.books_only = books_only,
+		.runtime = subject->runtime,
 		.reason = reason,
 		.scanned_bytes = census->scanned_bytes,
 		.missing_bytes = census->missing_bytes,

@@ -28,8 +28,8 @@ void census_buffer_event(const struct census *census, size_t index, const struct
 /* EVENT_BOOKS for each set of books. 0 or -ENOMEM. */
 int census_emit_books(const struct census *census, const struct census_subject *subject, census_emitter emit,
 		      void *context);
-/* EVENT_CENSUS. @reason: NULL when exact. */
+/* EVENT_CENSUS. @reason: NULL when exact. @books_only: the buffers were not told, so older ones may be missing. */
 void census_emit_end(const struct census *census, const struct census_subject *subject, const char *reason,
-		     census_emitter emit, void *context);
+		     bool books_only, census_emitter emit, void *context);
 
 #endif

@@ -112,11 +112,11 @@ static int take(const struct tracked *tracked, uint32_t runtime, struct census *
 /* ---- the base: what is older than the probes ---- */
 
 static void emit_census(struct tracer *tracer, const struct census *census, const struct census_subject *subject,
-			const char *reason)
+			const char *reason, bool books_only)
 {
 	if (census->origin != CENSUS_ORIGIN_INHERITED && census_emit_books(census, subject, emit_event, tracer))
 		reason = "out-of-memory";
-	census_emit_end(census, subject, reason, emit_event, tracer);
+	census_emit_end(census, subject, reason, books_only, emit_event, tracer);
 }
 
 /* Takes censuses until one is certain, keeping back what happens meanwhile. 0, or why there is none. */
@@ -181,7 +181,7 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 	tracer->hold = &hold;
 	tracer_hold_release(tracer);
 	if (!err)
-		emit_census(tracer, &census, &subject, reason);
+		emit_census(tracer, &census, &subject, reason, false);
 	reconcile_fini(&reconcile);
 	census_fini(&census);
 	free(hold.events);
@@ -203,7 +203,7 @@ void tracer_read_books(struct tracer *tracer)
 				continue;
 			subject = (struct census_subject){tracked->process, i, tracer_now_ns()};
 			census_is_exact(&census, &reason);
-			emit_census(tracer, &census, &subject, reason);
+			emit_census(tracer, &census, &subject, reason, true);
 			census_fini(&census);
 		}
 	}

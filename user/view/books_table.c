@@ -228,7 +228,7 @@ static void books_foot(struct strbuf *out, const struct snapshot_process *proces
 	if (!process->census)
 		return;
 	if (process->census->unchecked_buffers)
-		strbuf_addf(out, "  %llu live buffers could not be compared: their books were not read\n",
+		strbuf_addf(out, "  live buffers that could not be compared, their books were not read: %llu\n",
 			    BOOKS_LLU(process->census->unchecked_buffers));
 	strbuf_adds(out, "  as read at ");
 	phrase_since(out, process, process->census->time_ns);

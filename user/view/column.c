@@ -107,11 +107,11 @@ const struct column column_buffer[] = {
 	{{"serial", true, false, 1}, "number of the allocation in this run, from 1", column_serial},
 	{{"type", false, false, 0}, "memory type", column_type},
 	{{"size", true, false, 0}, "bytes asked for, on each chip", column_size},
-	{{"taken", true, true, 4}, "bytes really taken, on each chip, as the runtime's books say", column_taken},
+	{{"taken", true, true, 2}, "bytes really taken, on each chip, as the runtime's books say", column_taken},
 	{{"chips", false, false, 0}, "the chips it lies on, as the runtime numbers them", column_chips},
-	{{"address", true, false, 3}, "on the device, per bank", column_address},
+	{{"address", true, false, 4}, "on the device, per bank", column_address},
 	{{"age", true, false, 0}, "since it was allocated", column_age},
-	{{"thread", true, true, 2}, "that allocated it", column_thread},
+	{{"thread", true, true, 3}, "that allocated it", column_thread},
 	{{"state", false, false, 0}, "live, or held (uncertain) and for how long", column_state},
 };
 const size_t column_buffer_count = sizeof(column_buffer) / sizeof(column_buffer[0]);

@@ -88,8 +88,9 @@ static void event_text_allocate(struct strbuf *out, const struct event_view *vie
 		return;
 	}
 	event_text_start(out, view, notice, STYLE_GOOD);
-	strbuf_addf(out, "Allocated %llu bytes of %s on ", EVENT_LLU(buffer->size_bytes),
-		    memory_type_name(buffer->type));
+	/* Only a census finds a buffer without seeing its allocation. */
+	strbuf_addf(out, "%s %llu bytes of %s on ", buffer->allocated_ns ? "Allocated" : "Found",
+		    EVENT_LLU(buffer->size_bytes), memory_type_name(buffer->type));
 	phrase_devices(out, buffer->chips, buffer->chip_count);
 	strbuf_addf(out, " (buffer_id=%llu)\n", EVENT_LLU(buffer->address));
 }

@@ -81,7 +81,7 @@ static json_t *json_view_end(const struct snapshot_process *process, bool *faile
 	json_fields_set(end, "signal", process->end == PROCESS_SIGNALLED ? json_integer(process->signal) : json_null(),
 			failed);
 	json_fields_bool(end, "core_dumped", process->core_dumped, failed);
-	json_fields_u64_or_null(end, "end_ns", process->end != PROCESS_RUNNING, process->end_ns, failed);
+	json_fields_u64_or_null(end, "end_ns", process->end_ns != 0, process->end_ns, failed);
 	return end;
 }
 

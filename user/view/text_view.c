@@ -108,7 +108,7 @@ static void text_process(struct strbuf *out, const struct text_view *view, const
 	strbuf_addf(out, "\n  user %u, watched for ", process->user);
 	units_duration(out, moment > process->observed_ns ? moment - process->observed_ns : 0);
 	if (process->resynchronised)
-		strbuf_adds(out, " since its table was rebuilt from memory");
+		strbuf_adds(out, " since a rebuild");
 	if (process->end == PROCESS_RUNNING || !total.buffers) {
 		strbuf_adds(out, ", ");
 		phrase_end(out, process);
