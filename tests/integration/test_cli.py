@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Bad input: one clear line on stderr, the right exit status, the command untouched."""
 import os
+import pty
 import shutil
 import subprocess
 import tempfile
@@ -62,6 +63,8 @@ def test_version(arguments):
 def test_usage_errors(arguments, status):
     result = bufscope(*arguments)
     assert result.returncode == status
+    if arguments:
+        one_line(result)
     assert result.stderr and not result.stdout
 
 
@@ -115,6 +118,57 @@ def test_closed_and_ignored_things_reach_the_command(tmp_path):
     traced = subprocess.run(["/usr/bin/python3", "-c", ignore, harness.BUFSCOPE, "run", "-q", "--", *command],
                             stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert traced.stdout == plain.stdout
+
+
+@pytest.mark.parametrize("leaves, interrupts", [(False, 1), (True, 0)])
+def test_interrupt_on_a_terminal(leaves, interrupts):
+    """
+    Ctrl-C on a real terminal: the kernel signals the command, and bufscope does not do so again. Two
+    signals that come together count as one, so also: a command that left the group gets none.
+    """
+    command = ("import os; os.setpgid(0, 0)" if leaves else "") + """
+import signal, time
+count = 0
+def on_interrupt(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGINT, on_interrupt)
+print("counting", flush=True)
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    time.sleep(0.01)
+print(f"interrupts: {count}", flush=True)
+"""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(harness.BUFSCOPE, [harness.BUFSCOPE, "run", "--", "/usr/bin/python3", "-c", command])
+    output = b""
+    try:
+        while b"counting" not in output:
+            output += os.read(terminal, 4096)
+        os.write(terminal, b"\x03")
+        while True:
+            output += os.read(terminal, 4096)
+    except OSError:
+        pass                                            # the last one has closed it
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    assert f"interrupts: {interrupts}".encode() in output
+    assert b"No buffers remaining" in output or b"no device runtime" in output
+
+
+def test_file_that_is_none(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, "/dev/zero"):
+        result = bufscope("check", path)
+        assert result.returncode == 1
+        one_line(result, str(path), "regular file")
+
+
+def test_check_of_a_kernel_thread():
+    result = bufscope("check", "-p", 2)
+    assert result.returncode == 1
+    one_line(result, "kernel thread")
 
 
 def test_without_privileges():

@@ -79,10 +79,30 @@ def test_census_command(version, kind, tmp_path):  # noqa: F811
     assert program.wait() == 0
 
 
+def test_census_at_five_points_of_a_churning_program(version, kind, tmp_path):  # noqa: F811
+    program = start(version, kind, tmp_path, "points", 2000)
+    for point in range(5):
+        books = program.ready(f"point-{point}")
+        done = subprocess.run([BUFSCOPE, "census", "-p", str(program.pid), "--format", "json"], capture_output=True,
+                              text=True, timeout=harness.HANG_SECONDS)
+        assert done.returncode == 0, done.stderr
+        process = exact(json.loads(done.stdout), program.pid)
+        harness.assert_equals_runtime_books(process, books)
+        assert_books_are_told(process)
+        assert {buffer["type"] for buffer in process["buffers"]} == {"DRAM", "L1", "L1_SMALL", "TRACE"}
+        # The footprints are the runtime's own figure: bytes per bank x banks, on each chip.
+        mesh, = books["meshes"]
+        for name, memory in mesh["types"].items():
+            taken = sum(buffer["footprint_bytes"] for buffer in process["buffers"] if buffer["type"] == name)
+            assert taken == memory["bytes_per_bank"] * memory["banks"], name
+        program.go()
+    assert program.wait() == 0
+
+
 @pytest.mark.parametrize("operations", (100000,))
-def test_verified_while_it_goes_on(version, operations, tmp_path):  # noqa: F811
+def test_verified_while_it_goes_on(version, kind, operations, tmp_path):  # noqa: F811
     """10^5 operations after the attachment, with table and books compared all the time."""
-    program = start(version, "n150", tmp_path, "steady", operations)
+    program = start(version, kind, tmp_path, "steady", operations)
     program.ready("steady")
     bufscope = attach([program.pid], tmp_path, options=("--verify", "0.25"))
     program.go()

@@ -140,6 +140,34 @@ def test_close_in_a_hurry(tmp_path, layout):
     assert {buffer["state"] for buffer in process["buffers"]} <= {"uncertain"}, (process["held"], process["held_released"])
 
 
+def test_dropped_before_the_probe_is_there(tmp_path, layout):
+    """Closed and dropped within microseconds: nobody saw the objects go, so they are looked for in memory."""
+    bufscope = run_standin("mesh m 8\nmany a 200 m DRAM 8192 2048\nclose m\ndrop-all\nbooks x\nwait x", tmp_path,
+                           layout=layout)
+    books = bufscope.ready("x")
+    process = harness.only_process(bufscope.snapshot())
+    harness.assert_equals_books(process, books)
+    counts(process, allocated=200, held_at_close=200, held_released=200, held=0, live=0)
+    bufscope.go()
+    bufscope.finish()
+
+
+# --- a ring that is too small ---
+
+def test_loss_is_told_while_it_happens(tmp_path):
+    """Not only at the end: a snapshot taken after a loss says so."""
+    bufscope = run_standin("mesh m 2\nbooks a\nwait a\nchurn 100000 m L1 2048 2048\nbooks b\nwait b", tmp_path,
+                           options=("--ring-size", "4K"))
+    bufscope.ready("a")
+    bufscope.go()
+    bufscope.ready("b")
+    process = harness.only_process(bufscope.snapshot())
+    assert process["lost_records"] > 0 and not process["exact"]
+    assert any(reason["reason"] == "lost-records" for reason in process["inexact_reasons"])
+    bufscope.go()
+    bufscope.finish()
+
+
 # --- frees that do not match ---
 
 def test_double_free(tmp_path, layout):

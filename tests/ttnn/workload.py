@@ -243,21 +243,47 @@ def out_of_memory(program, number):
     program.close(mesh)
 
 
-def steady(program, number):
-    """NUMBER random operations around some 60 live tensors; one stop before, one after."""
-    mesh = program.open()
-    dice = random.Random(7)
-    live = [program.tensor(mesh, "L1" if i % 4 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))) for i in range(60)]
-    program.stop("steady")
+def some(program, mesh, number):
+    return [program.tensor(mesh, "L1" if i % 4 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))) for i in range(number)]
+
+
+def operate(program, mesh, live, dice, number):
+    """NUMBER random operations on the tensors of @live."""
     for i in range(number):
         if live and (len(live) > 100 or dice.random() < 0.5):
             program.free(live.pop(dice.randrange(len(live))))
         else:
             live.append(program.tensor(mesh, "L1" if i % 10 == 0 else "DRAM", (1, 1, 32, 32 * (1 + i % 8))))
+
+
+def steady(program, number):
+    """NUMBER random operations around some 60 live tensors; one stop before, one after."""
+    mesh = program.open()
+    dice = random.Random(7)
+    live = some(program, mesh, 60)
+    program.stop("steady")
+    operate(program, mesh, live, dice, number)
     program.stop("done")
     for tensor in live:
         program.free(tensor)
     program.stop("empty")
+    program.close(mesh)
+
+
+def points(program, number):
+    """Every type of memory, five stops, with NUMBER random operations before each."""
+    mesh = program.open()
+    dice = random.Random(11)
+    kept = [program.sharded(mesh), program.small(mesh)]
+    trace = ttnn.begin_trace_capture(mesh.device, cq_id=0)
+    ttnn.end_trace_capture(mesh.device, trace, cq_id=0)
+    live = some(program, mesh, 30)
+    for point in range(5):
+        operate(program, mesh, live, dice, number)
+        program.stop(f"point-{point}")
+    for tensor in live + kept:
+        program.free(tensor)
+    ttnn.release_trace(mesh.device, trace)
     program.close(mesh)
 
 
@@ -289,7 +315,7 @@ def threads(program, number):
     program.close(mesh)
 
 
-SCENARIOS = {"steady": steady, "threads": threads, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
+SCENARIOS = {"steady": steady, "points": points, "threads": threads, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
              "suicide": suicide, "out-of-memory": out_of_memory}
 
 if __name__ == "__main__":

@@ -576,7 +576,8 @@ static void test_chips(void **state)
 	assert_chips((int32_t[]){3}, 1, "3");
 	assert_chips((int32_t[]){0, 1, 2, 3, 4, 5, 6, 7}, 8, "0-7");
 	assert_chips((int32_t[]){0, 1, 4, 6, 7}, 5, "0-1,4,6-7");
-	assert_chips((int32_t[]){3, 2, 1}, 3, "3,2,1");
+	assert_chips((int32_t[]){3, 2, 1}, 3, "1-3");
+	assert_chips((int32_t[]){4, 0, 2, 6, 5, 1, 3, 7}, 8, "0-7");
 }
 
 static void assert_command(const char *command, size_t len, const char *expected)

@@ -10,20 +10,38 @@
 #include "base/units.h"
 #include "view/style.h"
 
+/* A mesh has its chips in the order of its rows; people look for a number. */
+static uint32_t phrase_sort(const int32_t *chips, uint32_t count, int32_t sorted[EVENT_MAX_CHIPS])
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < count && i < EVENT_MAX_CHIPS; i++) {
+		uint32_t at = n++;
+
+		for (; at && sorted[at - 1] > chips[i]; at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = chips[i];
+	}
+	return n;
+}
+
 void phrase_chips(struct strbuf *out, const int32_t *chips, uint32_t count)
 {
+	int32_t sorted[EVENT_MAX_CHIPS];
+
 	if (!count)
 		strbuf_addc(out, '?');
+	count = phrase_sort(chips, count, sorted);
 	for (uint32_t i = 0; i < count;) {
 		uint32_t last = i;
 
-		while (last + 1 < count && chips[last + 1] == chips[last] + 1)
+		while (last + 1 < count && sorted[last + 1] == sorted[last] + 1)
 			last++;
 		if (i)
 			strbuf_addc(out, ',');
-		strbuf_addf(out, "%d", chips[i]);
+		strbuf_addf(out, "%d", sorted[i]);
 		if (last > i)
-			strbuf_addf(out, "-%d", chips[last]);
+			strbuf_addf(out, "-%d", sorted[last]);
 		i = last + 1;
 	}
 }
