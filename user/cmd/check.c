@@ -68,7 +68,7 @@ static int check_path(const char *path)
 struct check_process {
 	pid_t pid;
 	uint64_t last_inode; /* mappings of one file follow each other */
-	int found, refused;
+	int found, refused, unreadable;
 };
 
 static bool is_runtime(int fd, const char *path)
@@ -93,6 +93,8 @@ static int check_mapping(void *context, const struct procfs_mapping *mapping)
 		return 0;
 	process->last_inode = mapping->inode;
 	fd = procfs_open_mapping(process->pid, mapping);
+	if (fd == -EPERM || fd == -EACCES)
+		process->unreadable++;
 	if (fd < 0)
 		return 0;
 	if (is_runtime(fd, mapping->path)) {
@@ -120,6 +122,10 @@ static int check_pid(pid_t pid)
 	if (err) {
 		log_error("cannot look into process %d: %s%s", pid, err == -ESRCH ? "no such process" : strerror(-err),
 			  err == -EACCES && geteuid() ? "; root can" : "");
+		return CMD_EXIT_FAILED;
+	}
+	if (!process.found && process.unreadable) {
+		log_error("cannot read what process %d maps: that needs root or CAP_CHECKPOINT_RESTORE", pid);
 		return CMD_EXIT_FAILED;
 	}
 	if (!process.found) {

@@ -24,12 +24,17 @@
 #include "cmd/options.h"
 
 /* include/uapi/linux/capability.h */
-#define CAPABILITY_SYS_ADMIN 21
-#define CAPABILITY_PERFMON   38
-#define CAPABILITY_BPF       39
+#define CAPABILITY_SYS_PTRACE         19
+#define CAPABILITY_SYS_ADMIN          21
+#define CAPABILITY_PERFMON            38
+#define CAPABILITY_BPF                39
+#define CAPABILITY_CHECKPOINT_RESTORE 40
 
 bool raise_needed(void)
 {
+	/* The fourth is for /proc/PID/map_files: without it no library that is mapped late is found. */
+	const unsigned long long enough = 1ull << CAPABILITY_BPF | 1ull << CAPABILITY_PERFMON |
+					  1ull << CAPABILITY_SYS_PTRACE | 1ull << CAPABILITY_CHECKPOINT_RESTORE;
 	unsigned long long effective = 0;
 	char line[256];
 	FILE *file;
@@ -45,7 +50,7 @@ bool raise_needed(void)
 		fclose(file);
 	if (effective & 1ull << CAPABILITY_SYS_ADMIN)
 		return false;
-	return !(effective & 1ull << CAPABILITY_BPF) || !(effective & 1ull << CAPABILITY_PERFMON);
+	return (effective & enough) != enough;
 }
 
 int raise_send(int socket, enum raise_message message, const int *fds, int count)

@@ -78,7 +78,7 @@ static void reasons_add_late(struct reasons *reasons, const struct process *proc
 			continue;
 		if (earlier > 0)
 			reasons_addf(reasons, INEXACT_ATTACHED_LATE,
-				     "%llu buffer object%s had been made before bufscope watched; "
+				     "up to %llu buffer object%s had been made before bufscope watched; "
 				     "those still alive are not in the table",
 				     REASONS_LLU(earlier), reasons_plural((uint64_t)earlier));
 		else if (earlier < 0)

@@ -47,7 +47,7 @@ struct procfs_mapping;
 
 /*
  * The library behind a mapping of @pid, looked at now if it is new. *out is NULL for files that are no
- * runtime's. 0, -ESRCH (the mapping is gone), -ENOMEM.
+ * runtime's. 0, -ESRCH (the mapping is gone), -EPERM or -EACCES, -ENOMEM.
  */
 int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping,
 			 struct library **out);

@@ -53,8 +53,9 @@ static int on_record(void *context, void *data, size_t len)
 static int explain(int err)
 {
 	if (err == -EPERM || err == -EACCES)
-		log_error("no permission to trace: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE "
-			  "(CAP_SYS_ADMIN on kernels before 6.6)");
+		log_error(
+			"no permission to trace: run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE "
+			"(CAP_SYS_ADMIN on kernels before 6.6)");
 	else if (err == -ESRCH || err == -ENOENT)
 		log_error(
 			"this kernel has no BTF type information (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed");

@@ -147,10 +147,16 @@ struct scan {
 static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 {
 	struct scan *scan = context;
+	struct tracer *tracer = scan->tracer;
 	struct library *library;
 	int err;
 
 	err = libraries_of_mapping(scan->tracer->libraries, (pid_t)scan->tracked->pid, mapping, &library);
+	if (err == -EPERM || err == -EACCES) {
+		tracer->callbacks.inexact(tracer->callbacks.context, scan->process, REASON_UNSUPPORTED,
+					  "the files it maps may not be looked at (CAP_CHECKPOINT_RESTORE)");
+		return err;
+	}
 	if (err)
 		return err == -ENOMEM ? err : 0; /* this mapping is gone: others may still be there */
 	if (!library)

@@ -188,7 +188,8 @@ static void on_record(void *context, const void *record, size_t len)
 	if (!tracked)
 		return;
 	if (decoded.head.flags & WIRE_LOST_BEFORE)
-		tracer_lookup_lost(tracer, tracked, decoded.head.time_ns);
+		/* As of now: the counters are ahead of this record, and what they count may be up to now. */
+		tracer_lookup_lost(tracer, tracked, tracer_now_ns());
 	switch (decoded.head.kind) {
 	case WIRE_EXEC:
 		begin_exec(tracer, tracked, decoded.exec_next, decoded.exec_count, decoded.start_ns,

@@ -85,8 +85,15 @@ static void text_table(struct strbuf *out, const struct text_view *view, const s
 			text_device(out, &process->devices[i]);
 		return;
 	}
-	style_mark(out, &view->style, STYLE_GOOD);
-	strbuf_adds(out, " No buffers remaining\n");
+	/* A clean bill only where everything was seen. */
+	if (!process->exact) {
+		strbuf_adds(out, "No buffers known to remain (not exact: see below)\n");
+	} else if (!process->runtime_count) {
+		strbuf_adds(out, "No device runtime was seen in this process\n");
+	} else {
+		style_mark(out, &view->style, STYLE_GOOD);
+		strbuf_adds(out, " No buffers remaining\n");
+	}
 }
 
 static uint64_t text_moment(const struct snapshot *snapshot, const struct snapshot_process *process)
@@ -291,7 +298,7 @@ static void text_runtimes(struct strbuf *out, const struct snapshot_process *pro
 		strbuf_addc(out, '\n');
 	}
 	if (!process->runtime_count)
-		strbuf_adds(out, "Library: no device runtime was seen in this process\n");
+		strbuf_adds(out, "Library: none\n");
 }
 
 static void text_reasons(struct strbuf *out, const struct text_view *view, const struct snapshot_reason *reasons,
