@@ -8,7 +8,9 @@
 bool census_is_exact(const struct census *census, const char **reason)
 {
 	*reason = NULL;
-	if (census->cut_off)
+	if (census->origin == CENSUS_ORIGIN_UNKNOWN)
+		*reason = "origin-unknown";
+	else if (census->cut_off)
 		*reason = "cut-off";
 	else if (census->missing_bytes)
 		*reason = "partial";

@@ -117,14 +117,12 @@ struct census_buffer {
 
 /*
  * Whose objects are these? A child of fork has its parent's in its memory and owns none of them.
- *   OWN		the address space began with exec, so nothing in it is a copy (exact). Or it was forked, the
- *			process it was forked from is alive, no page of the objects is shared with that one, and
- *			threads of the runtime run in it (wrong only if the parent has since written to each of them).
+ *   OWN		the address space began with exec, so nothing in it is a copy (exact).
  *   INHERITED		forked without exec since, and a page of the objects is physically an ancestor's, so was
  *			written by neither since (exact). Or no thread of the runtime is in it, which fork does
  *			not copy and an open device always has.
- *   UNKNOWN		forked, threads of the runtime run in it (some versions start them anew after fork), and
- *			the process it was forked from is gone; or it could not be asked.
+ *   UNKNOWN		forked, threads of the runtime run in it (some versions start them anew after fork), and no
+ *			page is shared any more; or it could not be asked. Such a census is not exact.
  */
 enum census_origin {
 	CENSUS_ORIGIN_UNKNOWN = 0,
@@ -162,7 +160,8 @@ struct census {
 
 /*
  * Exact: every allocated block has exactly one owner, everything was read, and nothing is left over.
- * When it is not, *reason is a fixed word: "partial", "changing", "unread", "unexplained", "cut-off".
+ * When it is not, *reason is a fixed word: "origin-unknown", "partial", "changing", "unread",
+ * "unexplained", "cut-off".
  */
 bool census_is_exact(const struct census *census, const char **reason);
 

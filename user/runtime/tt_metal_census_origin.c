@@ -149,8 +149,8 @@ void tt_metal_census_origin(struct tt_metal_census *c)
 		out->origin = CENSUS_ORIGIN_INHERITED;
 		out->origin_sign = "forked, and pages of its objects are an ancestor's";
 	} else if (has_runtime_thread(c, lineage.thread_count, &unknown)) {
-		out->origin = lineage.parent_alive ? CENSUS_ORIGIN_OWN : CENSUS_ORIGIN_UNKNOWN;
-		out->origin_sign = lineage.parent_alive ? "forked, but with pages and runtime threads of its own"
+		/* Its own, or a copy that parent and child have both written to since: some versions start threads anew. */
+		out->origin_sign = lineage.parent_alive ? "forked, with pages and runtime threads of its own"
 							: "forked from a process that is gone";
 	} else if (unknown) {
 		out->origin_sign = "forked, and a running thread cannot be judged";
