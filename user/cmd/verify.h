@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Table against books, again and again (--verify). The program is not stopped, and the books change a
- * moment before the probes fire or after, so one look proves nothing: a difference is real when a second
- * look shows the same one.
+ * moment before the probes fire or after, so one look proves nothing: a difference is real when it is
+ * there at every look for a second, with no event of that block between.
  */
 #ifndef BUFSCOPE_CMD_VERIFY_H
 #define BUFSCOPE_CMD_VERIFY_H
