@@ -216,10 +216,8 @@ def test_forked_child(version, kind, what, tmp_path):
             # Versions whose threads come back after a fork leave no sign; never is it taken for its own.
             assert census["origin"] in ("inherited", "unknown"), census["sign"]
         else:
-            # A fork that has written to all its pages cannot be told from one that opened its own device:
-            # then it is said, and never taken for the other.
-            assert census["origin"] in ("unknown", "own" if what == "own" else "inherited"), census["sign"]
-            assert census["exact"] == (census["origin"] != "unknown")
+            assert census["origin"] == ("own" if what == "own" else "inherited"), census["sign"]
+            assert census["exact"], census["reason"]
         if what == "inherit":
             assert dump("-p", program.pid)["origin"] == "own"
     finally:

@@ -15,14 +15,15 @@
 #include "runtime/tt_metal.h"
 #include "runtime/tt_metal_census.h"
 
-#define CASE_BASE  0x7000000000ULL /* of the library; nothing is there */
-#define CASE_LIST  0x1000
-#define CASE_CHIP  0x2000
-#define CASE_MESH  0x3000
-#define CASE_CHIPS 2
-#define CASE_BANKS 12
-#define CASE_FIRST 4096 /* address of a bank's first byte */
-#define CASE_BLOCK 2048
+#define CASE_BASE    0x7000000000ULL /* of the library; nothing is there */
+#define CASE_LIST    0x1000
+#define CASE_CHIP    0x2000
+#define CASE_MESH    0x3000
+#define CASE_COUNTER 0x4000
+#define CASE_CHIPS   2
+#define CASE_BANKS   12
+#define CASE_FIRST   4096 /* address of a bank's first byte */
+#define CASE_BLOCK   2048
 
 struct case_list {
 	uint64_t *object;
@@ -44,6 +45,11 @@ struct census_case {
 	/* for tests: called before each read */
 	void (*on_read)(struct census_case *c, uint64_t address, size_t len);
 	size_t reads;
+	/* whose copy it is */
+	bool forked;
+	uint64_t shared; /* an address whose page is still an ancestor's; 0: none */
+	uint64_t ancestor_made[2];
+	size_t ancestor_count;
 };
 
 static inline void *case_alloc(struct census_case *c, size_t bytes)
@@ -98,8 +104,7 @@ static inline int case_present(struct memory *memory, uint64_t from, uint64_t to
 
 static inline int case_lineage(struct memory *memory, struct memory_lineage *out)
 {
-	(void)memory;
-	*out = (struct memory_lineage){.known = true};
+	*out = (struct memory_lineage){.known = true, .forked = ((struct census_case *)memory)->forked};
 	return 0;
 }
 
@@ -113,9 +118,20 @@ static inline int case_thread(struct memory *memory, size_t index, struct memory
 
 static inline int case_shared(struct memory *memory, uint64_t address)
 {
-	(void)memory;
-	(void)address;
-	return -ENOTSUP;
+	return address == ((struct census_case *)memory)->shared;
+}
+
+/* The runtime's counter of buffers is all that is asked for. */
+static inline int case_ancestor_read(struct memory *memory, size_t index, uint64_t address, void *buf, size_t len)
+{
+	const struct census_case *c = (struct census_case *)memory;
+
+	if (index >= c->ancestor_count)
+		return c->ancestor_count ? -ENOENT : -ESRCH;
+	if (address != CASE_BASE + CASE_COUNTER || len != 8)
+		return -EFAULT;
+	memcpy(buf, &c->ancestor_made[index], 8);
+	return 0;
 }
 
 static inline void case_close(struct memory *memory)
@@ -132,6 +148,7 @@ static inline const struct memory_ops *case_ops(void)
 					      .lineage = case_lineage,
 					      .thread = case_thread,
 					      .shared_with_ancestor = case_shared,
+					      .ancestor_read = case_ancestor_read,
 					      .close = case_close};
 
 	return &ops;
@@ -162,6 +179,7 @@ static inline void case_layout(struct census_case *c)
 	memcpy(c->plan.word, &books, sizeof(books));
 	c->library = (struct library_plan){
 		.runtime = &tt_metal_runtime,
+		.made_counter_vaddr = CASE_COUNTER,
 		.read = {.indirect = true, .pointer_offset = 16, .window_len = 80},
 		.walk = {.chip_vtable = CASE_CHIP,
 			 .mesh_vtable = CASE_MESH,

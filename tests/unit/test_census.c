@@ -87,6 +87,65 @@ static void test_sound(void **state)
 	assert_int_equal(census->origin, CENSUS_ORIGIN_OWN);
 }
 
+static void assert_origin(struct fixture *f, enum census_origin origin, const char *sign)
+{
+	struct census *census = take(f);
+
+	assert_int_equal(census->origin, origin);
+	assert_string_equal(census->origin_sign, sign);
+}
+
+/* A child of fork: every kind of page that can be an ancestor's shows whose the device is. */
+static void test_inherited(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *kept = case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	const uint64_t signs[] = {case_address(f->c.mesh),
+				  case_address(f->c.allocator),
+				  case_address(f->c.list[MEMORY_L1].object),
+				  case_address(f->c.list[MEMORY_TRACE].used),
+				  case_address(kept),
+				  kept[2]};
+
+	f->c.forked = true;
+	for (size_t i = 0; i < sizeof(signs) / sizeof(signs[0]); i++) {
+		f->c.shared = signs[i];
+		assert_origin(f, CENSUS_ORIGIN_INHERITED, "forked, and pages of its objects are an ancestor's");
+	}
+}
+
+/* A mesh and its chips are opened and closed together. */
+static void test_inherited_by_a_chip(void **state)
+{
+	static const size_t unused[] = {1, 1, 1, 1};
+	struct fixture *f = *state;
+	uint64_t *of_mesh = f->c.allocator;
+
+	case_add_buffer(&f->c, MEMORY_DRAM, CASE_FIRST);
+	case_add_allocator(&f->c, unused);
+	f->c.chip[1][4] = case_address(f->c.allocator);
+	f->c.allocator = of_mesh;
+	f->c.forked = true;
+	f->c.shared = case_address(f->c.chip[1]);
+	assert_origin(f, CENSUS_ORIGIN_INHERITED, "forked, and pages of its objects are an ancestor's");
+}
+
+static void test_nothing_to_inherit(void **state)
+{
+	struct fixture *f = *state;
+
+	f->c.forked = true;
+	f->c.ancestor_count = 2;
+	assert_origin(f, CENSUS_ORIGIN_OWN, "forked, from processes that never made a buffer");
+	/* One that did, at any distance, leaves it open. */
+	f->c.ancestor_made[1] = 1;
+	f->c.shared = case_address(f->c.mesh);
+	assert_origin(f, CENSUS_ORIGIN_INHERITED, "forked, and pages of its objects are an ancestor's");
+	/* And so does one that is gone. */
+	f->c.ancestor_count = 0;
+	assert_origin(f, CENSUS_ORIGIN_INHERITED, "forked, and pages of its objects are an ancestor's");
+}
+
 static void test_missing_owner(void **state)
 {
 	struct fixture *f = *state;
@@ -288,6 +347,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_sound, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_inherited, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_inherited_by_a_chip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing_to_inherit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_buffer_without_block, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_owners, setup, teardown),

@@ -117,10 +117,11 @@ struct census_buffer {
 
 /*
  * Whose objects are these? A child of fork has its parent's in its memory and owns none of them.
- *   OWN		the address space began with exec, so nothing in it is a copy (exact).
- *   INHERITED		forked without exec since, and a page of the objects is physically an ancestor's, so was
- *			written by neither since (exact). Or no thread of the runtime is in it, which fork does
- *			not copy and an open device always has.
+ *   OWN		the address space began with exec, so nothing in it is a copy; or no process it was copied
+ *			from has ever made a buffer, by the runtime's own counter (exact).
+ *   INHERITED		forked without exec since, and of every open device a page of its objects, its books or its
+ *			buffers is physically an ancestor's, so was written by neither since (exact). Or no thread
+ *			of the runtime is in it, which fork does not copy and an open device always has.
  *   UNKNOWN		forked, threads of the runtime run in it (some versions start them anew after fork), and no
  *			page is shared any more; or it could not be asked. Such a census is not exact.
  */

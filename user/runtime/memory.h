@@ -86,6 +86,12 @@ struct memory_ops {
 	 * descends from? 1, 0 (or that process is gone), -errno: cannot be told.
 	 */
 	int (*shared_with_ancestor)(struct memory *memory, uint64_t address);
+	/*
+	 * The same address in the memory of a process this one was copied from: the parent is 0, its own
+	 * parent 1, up to one that began with exec. 0; -ENOENT behind the last; -ESRCH one of them is gone;
+	 * -EFAULT not in memory.
+	 */
+	int (*ancestor_read)(struct memory *memory, size_t index, uint64_t address, void *buf, size_t len);
 	void (*close)(struct memory *memory);
 };
 

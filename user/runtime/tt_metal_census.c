@@ -275,8 +275,8 @@ int tt_metal_census(const struct census_input *input, struct census *out)
 		err = go_round(&c);
 	} while (!err && c.memory->live && !is_settled(out) && out->rounds < MAX_ROUNDS);
 	if (!err) {
-		tt_metal_census_origin(&c);
 		tidy(out);
+		tt_metal_census_origin(&c);
 	} else {
 		census_fini(out);
 	}

@@ -234,6 +234,16 @@ static int op_shared(struct memory *memory, uint64_t address)
 	return -ENOTSUP;
 }
 
+static int op_ancestor_read(struct memory *memory, size_t index, uint64_t address, void *buf, size_t len)
+{
+	(void)memory;
+	(void)index;
+	(void)address;
+	(void)buf;
+	(void)len;
+	return -ESRCH;
+}
+
 static void op_close(struct memory *memory)
 {
 	struct core_memory *cm = self(memory);
@@ -251,6 +261,7 @@ static const struct memory_ops ops = {
 	.lineage = op_lineage,
 	.thread = op_thread,
 	.shared_with_ancestor = op_shared,
+	.ancestor_read = op_ancestor_read,
 	.close = op_close,
 };
 

@@ -50,9 +50,12 @@ struct process_memory {
 	pid_t *threads;
 	size_t thread_count;
 	bool lineage_known, forked, parent_alive;
-	int ancestors[MAX_ANCESTORS]; /* descriptors of their pagemaps */
+	struct ancestor {
+		int pagemap_fd, mem_fd;
+	} ancestors[MAX_ANCESTORS];
 	size_t ancestor_count;
 	bool ancestors_known;
+	bool ancestors_complete; /* up to one that began with exec */
 	struct page_runs *runs;
 	struct page_window windows[WINDOWS];
 };
@@ -383,15 +386,49 @@ static void open_ancestors(struct process_memory *pm)
 	pid_t pid = pm->pid;
 
 	pm->ancestors_known = true;
-	while (pm->ancestor_count < MAX_ANCESTORS && read_stat(pid, &facts) == 0 && (facts.flags & PF_FORKNOEXEC) &&
-	       is_copy_of_parent(&facts)) {
-		int fd = open_proc(facts.parent, "pagemap");
+	while (pm->ancestor_count < MAX_ANCESTORS && read_stat(pid, &facts) == 0) {
+		struct ancestor *ancestor = &pm->ancestors[pm->ancestor_count];
 
-		if (fd < 0)
-			break;
-		pm->ancestors[pm->ancestor_count++] = fd;
+		if (!(facts.flags & PF_FORKNOEXEC)) {
+			pm->ancestors_complete = true;
+			return;
+		}
+		if (!is_copy_of_parent(&facts))
+			return;
+		ancestor->pagemap_fd = open_proc(facts.parent, "pagemap");
+		if (ancestor->pagemap_fd < 0)
+			return;
+		ancestor->mem_fd = open_proc(facts.parent, "mem"); /* without it, only its values are not known */
+		pm->ancestor_count++;
 		pid = facts.parent;
 	}
+}
+
+static bool is_present_in(const struct ancestor *ancestor, uint64_t address, size_t len)
+{
+	uint64_t entry;
+
+	for (uint64_t page = address / PAGE; page <= (address + len - 1) / PAGE; page++) {
+		if (pread(ancestor->pagemap_fd, &entry, 8, (off_t)(page * 8)) != 8 || !(entry & PAGEMAP_PRESENT))
+			return false;
+	}
+	return true;
+}
+
+static int op_ancestor_read(struct memory *memory, size_t index, uint64_t address, void *buf, size_t len)
+{
+	struct process_memory *pm = self(memory);
+	const struct ancestor *ancestor;
+
+	if (!pm->ancestors_known)
+		open_ancestors(pm);
+	if (index >= pm->ancestor_count)
+		return pm->ancestors_complete ? -ENOENT : -ESRCH;
+	ancestor = &pm->ancestors[index];
+	if (ancestor->mem_fd < 0 || !is_present_in(ancestor, address, len) ||
+	    pread(ancestor->mem_fd, buf, len, (off_t)address) != (ssize_t)len)
+		return -EFAULT;
+	return 0;
 }
 
 static int op_shared(struct memory *memory, uint64_t address)
@@ -409,7 +446,7 @@ static int op_shared(struct memory *memory, uint64_t address)
 	if (ours & PAGEMAP_FILE)
 		return -EINVAL;
 	for (size_t i = 0; i < pm->ancestor_count; i++)
-		if (pread(pm->ancestors[i], &theirs, 8, at) == 8 && (theirs & PAGEMAP_PRESENT) &&
+		if (pread(pm->ancestors[i].pagemap_fd, &theirs, 8, at) == 8 && (theirs & PAGEMAP_PRESENT) &&
 		    (theirs & PAGEMAP_PFN) == (ours & PAGEMAP_PFN))
 			return 1;
 	return 0;
@@ -419,8 +456,11 @@ static void op_close(struct memory *memory)
 {
 	struct process_memory *pm = self(memory);
 
-	for (size_t i = 0; i < pm->ancestor_count; i++)
-		close(pm->ancestors[i]);
+	for (size_t i = 0; i < pm->ancestor_count; i++) {
+		close(pm->ancestors[i].pagemap_fd);
+		if (pm->ancestors[i].mem_fd >= 0)
+			close(pm->ancestors[i].mem_fd);
+	}
 	if (pm->mem_fd >= 0)
 		close(pm->mem_fd);
 	page_runs_free(pm->runs);
@@ -440,6 +480,7 @@ static const struct memory_ops ops = {
 	.lineage = op_lineage,
 	.thread = op_thread,
 	.shared_with_ancestor = op_shared,
+	.ancestor_read = op_ancestor_read,
 	.close = op_close,
 };
 
