@@ -239,7 +239,7 @@ class TextRun(Bufscope):
     def observing(self, pid):
         watch = Watch(self.folder, Watch.MODIFY)
         deadline = time.monotonic() + HANG_SECONDS
-        while not re.search(r"^Library: ", self.stderr(), re.MULTILINE):
+        while not re.search(r"^Library: tt-metal", self.stderr(), re.MULTILINE):
             os.kill(self.pid, signal.SIGUSR1)
             if not watch.names(deadline):
                 raise TimeoutError(f"the library in process {pid} is not watched; stderr:\n{self.stderr()}")

@@ -301,6 +301,21 @@ def test_text_summary_of_an_empty_table(tmp_path):
     assert text.isascii()                                  # no box drawing without a UTF-8 locale
 
 
+def test_interval(tmp_path):
+    """Tables that repeat are told apart by a line with the time; the report at the end has none."""
+    bufscope = TextRun(harness.standin("mesh m 1\nalloc a m DRAM 4096 1024\nwait allocated"), tmp_path,
+                       options=("--interval", "0.05"))
+    bufscope.loaded()
+    bufscope.ready("allocated")
+    heading = r"^--- \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ---\n"
+    bufscope.wait_stderr(f"(?:{heading}[^-]*DRAM: 1 buffers[\\s\\S]*){{2}}")
+    before = len(bufscope.stderr())
+    bufscope.go()
+    assert bufscope.wait() == 0
+    last = bufscope.stderr()[before:].split("REMAINING ALLOCATED BUFFERS")[-2]
+    assert not re.search(heading + r"\S+\s*\Z", last, re.MULTILINE)
+
+
 def test_events(tmp_path):
     events = tmp_path / "events.ndjson"
     bufscope = run_standin("mesh m 2\nalloc a m DRAM 4096 2048\nalloc b m L1 2048 2048\nfree a\nclose m\ndrop b", tmp_path, options=["--events", str(events)])

@@ -15,7 +15,8 @@
 
 void units_mb(struct strbuf *out, uint64_t bytes)
 {
-	strbuf_addf(out, "%.2f MB", (double)bytes / (1 << 20));
+	/* Little is not nothing: down to 11 bytes there is a digit that says so. */
+	strbuf_addf(out, bytes && bytes < 10486 ? "%.5f MB" : "%.2f MB", (double)bytes / (1 << 20));
 }
 
 void units_size(struct strbuf *out, uint64_t bytes)

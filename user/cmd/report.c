@@ -193,7 +193,18 @@ static int write_json(int fd, const struct snapshot *snapshot)
 	return err;
 }
 
-static int write_text(const struct report *report, int fd, const struct snapshot *snapshot)
+/* Tables that follow each other are told apart by their time. */
+static void add_heading(struct strbuf *text)
+{
+	time_t now = (time_t)(clock_ns(CLOCK_REALTIME) / 1000000000);
+	struct tm local;
+	char line[64];
+
+	if (localtime_r(&now, &local) && strftime(line, sizeof(line), "--- %Y-%m-%d %H:%M:%S ---\n", &local))
+		strbuf_adds(text, line);
+}
+
+static int write_text(const struct report *report, int fd, const struct snapshot *snapshot, bool last)
 {
 	struct text_view view = {
 		.style = style_of(report->options, fd),
@@ -203,6 +214,8 @@ static int write_text(const struct report *report, int fd, const struct snapshot
 	struct strbuf text = STRBUF_INIT;
 	int err;
 
+	if (!last)
+		add_heading(&text);
 	err = text_view_summary(&text, &view, snapshot);
 	if (!err)
 		err = write_all(fd, strbuf_str(&text), text.len);
@@ -210,11 +223,12 @@ static int write_text(const struct report *report, int fd, const struct snapshot
 	return err;
 }
 
-static int write_snapshot(struct report *report, int fd, const struct snapshot *snapshot, const char *what)
+static int write_snapshot(struct report *report, int fd, const struct snapshot *snapshot, const char *what, bool last)
 {
 	int err;
 
-	err = report->options->format == FORMAT_JSON ? write_json(fd, snapshot) : write_text(report, fd, snapshot);
+	err = report->options->format == FORMAT_JSON ? write_json(fd, snapshot)
+						     : write_text(report, fd, snapshot, last);
 	if (err)
 		log_error("cannot write the %s: %s", what, strerror(-err));
 	return err;
@@ -233,7 +247,7 @@ int report_snapshot(struct report *report, const struct snapshot *snapshot, int 
 			return err;
 		fd = own;
 	}
-	err = write_snapshot(report, fd >= 0 ? fd : report->fd, snapshot, "snapshot");
+	err = write_snapshot(report, fd >= 0 ? fd : report->fd, snapshot, "snapshot", false);
 	if (own >= 0)
 		close(own);
 	return err;
@@ -241,7 +255,7 @@ int report_snapshot(struct report *report, const struct snapshot *snapshot, int 
 
 void report_interval(struct report *report, const struct snapshot *snapshot)
 {
-	write_snapshot(report, report->fd, snapshot, "table");
+	write_snapshot(report, report->fd, snapshot, "table", false);
 }
 
 /* ---- events ---- */
@@ -347,6 +361,6 @@ int report_final(struct report *report, const struct snapshot *snapshot)
 			log_error("%llu event lines were dropped: their reader was too slow",
 				  (unsigned long long)report->dropped);
 	}
-	err = write_snapshot(report, report->fd, snapshot, "report");
+	err = write_snapshot(report, report->fd, snapshot, "report", true);
 	return err || !(report->failed || report->dropped) ? err : -EIO;
 }

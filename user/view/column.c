@@ -97,7 +97,7 @@ static void column_thread(struct strbuf *out, const struct snapshot_buffer *buff
 static void column_state(struct strbuf *out, const struct snapshot_buffer *buffer, uint64_t now_ns)
 {
 	strbuf_adds(out, phrase_state_word(buffer->state));
-	if (buffer->state == BUFFER_LIVE)
+	if (buffer->state != BUFFER_HELD)
 		return;
 	strbuf_addc(out, ' ');
 	column_elapsed(out, buffer->held_ns, now_ns);
@@ -112,7 +112,7 @@ const struct column column_buffer[] = {
 	{{"address", true, false, 4}, "on the device, per bank", column_address},
 	{{"age", true, false, 0}, "since it was allocated", column_age},
 	{{"thread", true, true, 3}, "that allocated it", column_thread},
-	{{"state", false, false, 0}, "live, or held (uncertain) and for how long", column_state},
+	{{"state", false, false, 0}, "live; held, and for how long; or uncertain: held or gone", column_state},
 };
 const size_t column_buffer_count = sizeof(column_buffer) / sizeof(column_buffer[0]);
 _Static_assert(sizeof(column_buffer) / sizeof(column_buffer[0]) <= GRID_MAX_COLUMNS, "room for all widths");

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "view/books_table.h"
 #include "view/column.h"
+#include "view/peaks_table.h"
 #include "view/phrase.h"
 
 #define TEXT_LLU(value) ((unsigned long long)(value))
@@ -160,6 +161,7 @@ static void text_buffers(struct strbuf *out, const struct text_view *view, const
 /* Nothing is said about what did not happen. */
 static void text_counts(struct strbuf *out, const struct text_view *view, const struct snapshot_process *process)
 {
+	bool spread = text_total(process).buffers != process->live + process->held;
 	bool running = process->end == PROCESS_RUNNING;
 	const struct {
 		uint64_t count;
@@ -184,72 +186,13 @@ static void text_counts(struct strbuf *out, const struct text_view *view, const 
 			strbuf_addf(&line, "%s%s %llu", line.len ? ", " : "", counts[i].what,
 				    TEXT_LLU(counts[i].count));
 	}
+	if (spread)
+		strbuf_adds(&line, " (each once, on however many chips it lies)");
 	strbuf_adds(out, "\nBuffers: ");
 	style_wrap(out, &view->style, strbuf_str(&line), 9, 2);
 	if (strbuf_error(&line))
 		out->error = strbuf_error(&line);
 	strbuf_fini(&line);
-}
-
-static const struct snapshot_type *text_figures(const struct snapshot_device *device, enum memory_type type)
-{
-	for (uint32_t i = 0; i < device->type_count; i++) {
-		if (device->types[i].type == type)
-			return &device->types[i];
-	}
-	return NULL;
-}
-
-static bool text_same_peaks(const struct snapshot_type *a, const struct snapshot_type *b)
-{
-	return a && b && a->peak_bytes == b->peak_bytes && a->peak_bytes_ns == b->peak_bytes_ns &&
-	       a->peak_buffers == b->peak_buffers && a->peak_buffers_ns == b->peak_buffers_ns;
-}
-
-static void text_peak(struct strbuf *out, const struct snapshot_process *process, const struct snapshot_type *figures,
-		      int32_t first, int32_t last)
-{
-	uint64_t bytes_ns = figures->peak_bytes ? figures->peak_bytes_ns : figures->peak_buffers_ns;
-	char chips[32];
-
-	if (first < 0)
-		snprintf(chips, sizeof(chips), "?");
-	else if (first == last)
-		snprintf(chips, sizeof(chips), "%d", first);
-	else
-		snprintf(chips, sizeof(chips), "%d-%d", first, last);
-	strbuf_addf(out, "  %-8s  device %-5s  ", memory_type_name(figures->type), chips);
-	units_size(out, figures->peak_bytes);
-	strbuf_adds(out, " at ");
-	phrase_since(out, process, bytes_ns);
-	strbuf_addf(out, ", %llu buffers", TEXT_LLU(figures->peak_buffers));
-	if (figures->peak_buffers_ns != bytes_ns) {
-		strbuf_adds(out, " at ");
-		phrase_since(out, process, figures->peak_buffers_ns);
-	}
-	strbuf_addc(out, '\n');
-}
-
-/* A mesh has the same peaks on every chip: neighbours that say the same share a line. */
-static void text_peaks(struct strbuf *out, const struct snapshot_process *process)
-{
-	const struct snapshot_device *devices = process->devices;
-
-	if (process->device_count)
-		strbuf_adds(out, "\nPeaks\n");
-	for (int type = 0; type <= MEMORY_TYPE_COUNT; type++) {
-		for (size_t i = 0; i < process->device_count;) {
-			const struct snapshot_type *figures = text_figures(&devices[i], (enum memory_type)type);
-			size_t next = i + 1;
-
-			while (next < process->device_count && devices[next].device == devices[next - 1].device + 1 &&
-			       text_same_peaks(figures, text_figures(&devices[next], (enum memory_type)type)))
-				next++;
-			if (figures)
-				text_peak(out, process, figures, devices[i].device, devices[next - 1].device);
-			i = next;
-		}
-	}
 }
 
 static void text_unmatched(struct strbuf *out, const struct text_view *view, const struct snapshot_process *process)
@@ -343,7 +286,7 @@ static void text_block(struct strbuf *out, const struct text_view *view, const s
 	text_buffers(out, view, snapshot, process);
 	books_table(out, &view->style, process);
 	text_counts(out, view, process);
-	text_peaks(out, process);
+	peaks_table(out, &view->style, process);
 	text_unmatched(out, view, process);
 	text_runtimes(out, process);
 	text_exactness(out, view, process);
