@@ -208,17 +208,16 @@ static __always_inline struct wire_process *current_process(u64 *pid_tgid)
 	return bpf_map_lookup_elem(&processes, &pid);
 }
 
-/* Copies the object into the record; false when it cannot be read. */
-static __always_inline bool copy_object(struct wire_object *record, const struct wire_library *library)
+/* Copies what the library's plan says of an object; false when it cannot be read. */
+static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 from)
 {
-	u64 from = record->object;
 	u32 len = library->window_len;
 
 	if (len > WIRE_WINDOW_BYTES)
 		len = WIRE_WINDOW_BYTES;
 	if (library->indirect && !read_pointer(&from, from + library->pointer_offset))
 		return false;
-	return bpf_probe_read_user(record->window, len, (const void *)(from + library->window_offset)) == 0;
+	return bpf_probe_read_user(window, len, (const void *)(from + library->window_offset)) == 0;
 }
 
 static __always_inline void lost_object(struct wire_process *process, u64 cookie)
@@ -230,10 +229,11 @@ static __always_inline void lost_object(struct wire_process *process, u64 cookie
 SEC("uprobe")
 int on_object(struct pt_regs *ctx)
 {
+	u8 window[WIRE_WINDOW_BYTES] __attribute__((aligned(8))) = {};
 	struct wire_process *process;
 	struct wire_library *library;
 	struct wire_object *record;
-	u64 cookie, device, base, pid_tgid;
+	u64 cookie, object, device, pid_tgid;
 	u32 index;
 	bool readable;
 
@@ -245,32 +245,27 @@ int on_object(struct pt_regs *ctx)
 	library = bpf_map_lookup_elem(&libraries, &index);
 	if (!library)
 		return 0;
+	object = argument(ctx, cookie);
+	/*
+	 * The ring keeps the order of reservation. So the device is settled before a place is taken:
+	 * another thread may be telling of it, and this record must not come before that one.
+	 */
+	readable = copy_object(window, library, object);
+	device = *(u64 *)(window + (library->device_at & 0x38));
+	if (readable && !device_known(process, device))
+		tell_device(process, library, device, ctx->ip - WIRE_COOKIE_VADDR(cookie), pid_tgid);
 	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
 		lost_object(process, cookie);
 		return 0;
-	}
-	record->object = argument(ctx, cookie);
-	readable = copy_object(record, library);
-	device = *(u64 *)(record->window + (library->device_at & 0x38));
-	if (readable && !device_known(process, device)) {
-		/* The device's record must come first: give the place back, and take the next one. */
-		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
-		tell_device(process, library, device, base, pid_tgid);
-		record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
-		if (!record) {
-			lost_object(process, cookie);
-			return 0;
-		}
-		record->object = argument(ctx, cookie);
-		readable = copy_object(record, library);
 	}
 	head_fill(&record->head, process, pid_tgid, WIRE_OBJECT);
 	record->head.role = WIRE_COOKIE_ROLE(cookie);
 	record->head.library = index;
 	if (!readable)
 		record->head.flags |= WIRE_UNREADABLE;
+	record->object = object;
+	__builtin_memcpy(record->window, window, sizeof(window));
 	bpf_ringbuf_submit(record, wake_flags(record->head.sequence));
 	return 0;
 }

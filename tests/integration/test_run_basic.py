@@ -348,3 +348,11 @@ def test_perf_links(tmp_path, layout):
     bufscope.go()
     report = bufscope.finish()
     assert harness.only_process(report)["exact"]
+
+
+def test_devices_are_told_before_their_buffers(books_test):
+    """Many threads are the first to use a device at once; no record may overtake the device's."""
+    rounds, threads = 300, 4
+    script = "".join(f"chip c{i} {i % 8}\nthreads {threads} alloc b{i}-% c{i} L1_SMALL 64 32\n" for i in range(rounds))
+    process = books_test(script + "books told\nwait told")
+    counts(process, allocated=rounds * threads)

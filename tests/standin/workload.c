@@ -266,10 +266,14 @@ static void print_books(const char *name)
 static void run_command(char *line);
 static void run_script(char *script);
 
+/* Where the threads of one command wait for each other, so that they begin at once. */
+static pthread_barrier_t threads_start;
+
 static void *thread_main(void *argument)
 {
 	char *line = argument;
 
+	pthread_barrier_wait(&threads_start);
 	run_command(line);
 	free(line);
 	return NULL;
@@ -295,11 +299,13 @@ static void run_threads(int count, const char *command)
 {
 	pthread_t *threads = calloc(count, sizeof(*threads));
 
+	pthread_barrier_init(&threads_start, NULL, count);
 	for (int i = 0; i < count; i++)
 		if (pthread_create(&threads[i], NULL, thread_main, numbered(command, i)))
 			die("cannot start a thread");
 	for (int i = 0; i < count; i++)
 		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&threads_start);
 	free(threads);
 }
 
