@@ -7,6 +7,7 @@
 #   make demo       install, build, trace an embedded workload, show the summary
 #   make demo-ttnn  the same with the real runtime from PyPI (needs Python 3.10 or 3.12)
 #   make check      install, build, run every test this machine can run (tests/run)
+#   make check-kernels  the integration core on Debian's 6.1 and 6.12 kernels, and on this one
 #   make unit       only build the unit tests
 #   make bench      what an event costs, as ratios; the collector's speed and memory
 

@@ -49,6 +49,15 @@ check:
 	tests/deps.sh --if-root test
 	tests/run
 
+# The integration core on Debian's kernels under QEMU and on the running one.
+check-kernels:
+	tests/deps.sh --if-root test
+	tests/run kernels
+
+# After a change of the BPF programs: what the verifier needs for each, on each kernel.
+verifier-record: all standin
+	tests/kernels/boot.py --record
+
 deps:
 	tests/deps.sh build
 
@@ -73,4 +82,4 @@ demo-ttnn:
 	@printf '\n$$ %s\n' '$(DEMO_TTNN_COMMAND)'
 	@yes "" | $(DEMO_TTNN_COMMAND) || [ $$? -eq 137 ]
 
-.PHONY: check deps deps-test demo demo-ttnn
+.PHONY: check check-kernels verifier-record deps deps-test demo demo-ttnn
