@@ -380,7 +380,7 @@ static int event_json_notice(struct strbuf *out, const struct notice *notice)
 		json_fields_u64(object, "thread", notice->thread, &failed);
 	}
 	if (!failed)
-		line = json_dumps(object, JSON_COMPACT);
+		line = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
 	json_decref(object);
 	if (!line)
 		return -ENOMEM;

@@ -20,7 +20,7 @@ static int json_view_members(FILE *out, json_t *object, bool failed)
 
 	if (!object || failed)
 		err = -ENOMEM;
-	else if (json_dumpf(object, out, JSON_COMPACT | JSON_EMBED))
+	else if (json_dumpf(object, out, JSON_COMPACT | JSON_EMBED | JSON_ENSURE_ASCII))
 		err = ferror(out) ? -EIO : -ENOMEM;
 	json_decref(object);
 	return err;
