@@ -126,16 +126,18 @@ int session_open(const struct options *options, const int *fds, struct session *
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
 
-	if (!session)
+	if (!session) {
+		log_error("out of memory");
 		return -ENOMEM;
+	}
 	session->options = options;
 	session->watched_fd = -1;
 	session->signal_fd = open_signals();
 	session->model = model_new(&model_options);
 	session->verify = verify_new();
 	if (session->signal_fd < 0 || !session->model || !session->verify) {
-		err = -ENOMEM;
-		log_error("out of memory");
+		err = session->signal_fd < 0 ? session->signal_fd : -ENOMEM;
+		log_error("cannot begin: %s", strerror(-err));
 		goto fail;
 	}
 	err = fds ? report_open_fds(options, fds[0], fds[1], &session->report) : report_open(options, &session->report);

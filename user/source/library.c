@@ -88,6 +88,15 @@ static void report_unsupported(const struct library *library, pid_t pid, const s
 	strbuf_fini(&path);
 }
 
+static void report_no_books(const struct library *library, const struct strbuf *report)
+{
+	struct strbuf path = STRBUF_INIT;
+
+	escape_terminal(&path, library->path, strlen(library->path));
+	log_debug("the books of %s cannot be read:\n%s", strbuf_str(&path), strbuf_str(report));
+	strbuf_fini(&path);
+}
+
 static int plan_library(struct libraries *libraries, struct library *library, struct elf_file *file,
 			const struct runtime *runtime, pid_t pid)
 {
@@ -100,7 +109,7 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 	if (!err && runtime->census_plan) {
 		library->books_error = runtime->census_plan(file, &library->plan, &library->books, &report);
 		if (library->books_error)
-			log_debug("the books of %s cannot be read:\n%s", library->path, strbuf_str(&report));
+			report_no_books(library, &report);
 	}
 	if (!err && libraries->index_count >= WIRE_MAX_LIBRARIES) {
 		strbuf_addf(&report, "no: more than %d different libraries in one run\n", WIRE_MAX_LIBRARIES);

@@ -108,6 +108,9 @@ static int load(struct live *live, const struct live_options *options)
 	err = tracer__load(live->bpf);
 	if (err)
 		return err;
+	/* libbpf leaves out what it takes to be unknown to the kernel, also when its own trial failed by chance. */
+	if (!live->bpf->bss)
+		return -ENOTSUP;
 	live->ring = ring_buffer__new(bpf_map__fd(live->bpf->maps.ring), on_record, live, NULL);
 	return live->ring ? attach_life(live) : -errno;
 }
@@ -121,7 +124,7 @@ int live_open(const struct live_options *options, struct live **out)
 	libbpf_set_print(print_libbpf);
 	live = calloc(1, sizeof(*live));
 	if (!live)
-		return -ENOMEM;
+		return explain(-ENOMEM);
 	err = stat("/sys/kernel/btf/vmlinux", &st) ? -ENOENT : load(live, options);
 	if (err) {
 		live_close(live);

@@ -43,6 +43,12 @@ static int watch_fd(struct tracer *tracer, int fd)
 	return epoll_ctl(tracer->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
+static int cannot_start(int err)
+{
+	log_error("cannot start tracing: %s", strerror(-err));
+	return err;
+}
+
 int tracer_open(const struct tracer_options *options, const struct tracer_callbacks *callbacks, struct tracer **out)
 {
 	struct live_options live_options = {.ring_bytes = options->ring_bytes, .perf_links = options->perf_links};
@@ -50,13 +56,13 @@ int tracer_open(const struct tracer_options *options, const struct tracer_callba
 	int err;
 
 	if (!tracer)
-		return -ENOMEM;
+		return cannot_start(-ENOMEM);
 	tracer->options = *options;
 	tracer->callbacks = *callbacks;
-	tracer->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	tracer->libraries = libraries_new();
+	tracer->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (tracer->epoll_fd < 0 || !tracer->libraries) {
-		err = -ENOMEM;
+		err = cannot_start(tracer->epoll_fd < 0 ? -errno : -ENOMEM);
 		goto fail;
 	}
 	err = live_open(&live_options, &tracer->live);
@@ -70,8 +76,10 @@ int tracer_open(const struct tracer_options *options, const struct tracer_callba
 	err = watch_fd(tracer, live_fd(tracer->live));
 	if (!err)
 		err = watch_fd(tracer, map_watch_fd(tracer->watch));
-	if (err)
+	if (err) {
+		cannot_start(err);
 		goto fail;
+	}
 	*out = tracer;
 	return 0;
 fail:
@@ -150,7 +158,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		if (tracked && err) {
 			live_forget(tracer->live, (uint32_t)pid);
 			tracked_drop(&tracer->tracked, tracked);
-			return -ESRCH;
+			return err;
 		}
 	}
 	return 0;

@@ -156,19 +156,21 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 	struct reconcile reconcile = {0};
 	const char *reason = NULL;
 	struct census census = {0};
+	uint32_t pid = tracked->pid;
 	int err;
 
 	/* Found while a record is being taken in: what was recorded before it is not known to be complete. */
 	if (tracer->hold || tracer->draining) {
-		log_debug("no census of process %u: it was found too late", tracked->pid);
+		log_debug("no census of process %u: it was found too late", pid);
 		return;
 	}
 	tracer->hold = &hold;
 	err = take_while_held(tracer, tracked, runtime, &census, &reconcile, &reason);
 	tracer->hold = NULL;
+	/* @tracked may be gone from here on. */
 	subject.time_ns = tracer_now_ns();
 	if (err) {
-		log_debug("no census of process %u: %s", tracked->pid, strerror(-err));
+		log_debug("no census of process %u: %s", pid, strerror(-err));
 	} else {
 		if (restart)
 			tracer_emit(tracer, &event);

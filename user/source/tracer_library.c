@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/escape.h"
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "source/held.h"
@@ -61,6 +62,15 @@ static void unsupported(struct tracer *tracer, const struct tracked *tracked, co
 	strbuf_fini(&text);
 }
 
+static void cannot_attach(const struct library *library, int err)
+{
+	struct strbuf path = STRBUF_INIT;
+
+	escape_terminal(&path, library->path, strlen(library->path));
+	log_warning("cannot attach to %s: %s", strbuf_str(&path), strerror(-err));
+	strbuf_fini(&path);
+}
+
 int tracer_attach_library(struct tracer *tracer, struct library *library)
 {
 	char path[64];
@@ -73,7 +83,7 @@ int tracer_attach_library(struct tracer *tracer, struct library *library)
 		err = live_attach(tracer->live, library->index, &library->plan, path, &library->attachment);
 	if (err) {
 		library->state = LIBRARY_UNSUPPORTED;
-		log_warning("cannot attach to %s: %s", library->path, strerror(-err));
+		cannot_attach(library, err);
 		return err;
 	}
 	library->state = LIBRARY_ATTACHED;
