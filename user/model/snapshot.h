@@ -147,7 +147,7 @@ struct snapshot_process {
 	enum birth_how born;
 
 	enum process_end end;
-	int32_t exit_status, signal; /* -1 / 0 when they do not apply */
+	int32_t exit_status, signal; /* -1 / 0 when they do not apply; both: not known how it ended */
 	bool core_dumped;
 	uint64_t end_ns; /* 0: running */
 

@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,9 +38,10 @@ void tracer_emit(struct tracer *tracer, const struct event *event)
 		tracer->callbacks.event(tracer->callbacks.context, event);
 }
 
-static int watch_fd(struct tracer *tracer, int fd)
+/* @pid: whose end @fd tells; 0: what is there is found by looking. */
+static int watch_fd(struct tracer *tracer, int fd, uint32_t pid)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = EPOLLIN, .data.u32 = pid};
 
 	return epoll_ctl(tracer->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
@@ -73,9 +76,9 @@ int tracer_open(const struct tracer_options *options, const struct tracer_callba
 		log_error("cannot watch for new mappings (perf events): %s", strerror(-err));
 		goto fail;
 	}
-	err = watch_fd(tracer, live_fd(tracer->live));
+	err = watch_fd(tracer, live_fd(tracer->live), 0);
 	if (!err)
-		err = watch_fd(tracer, map_watch_fd(tracer->watch));
+		err = watch_fd(tracer, map_watch_fd(tracer->watch), 0);
 	if (err) {
 		cannot_start(err);
 		goto fail;
@@ -125,12 +128,29 @@ void tracer_abandon(struct tracer *tracer)
 	tracer_close(tracer);
 }
 
+/* A descriptor that is readable when all threads of @pid have ended; -ESRCH also for a thread's number. */
+static int open_pidfd(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd >= 0)
+		return fd;
+	return errno == EINVAL || errno == ENOENT ? -ESRCH : -errno;
+}
+
+static bool has_ended(int pidfd)
+{
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&ended, 1, 0) > 0;
+}
+
 int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len)
 {
 	struct tracked *tracked;
 	struct procfs_stat st;
 	uint32_t process;
-	int err;
+	int pidfd, err;
 
 	err = procfs_stat(pid, &st);
 	if (err)
@@ -139,29 +159,33 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		return -EINVAL;
 	if (tracked_by_pid(&tracer->tracked, (uint32_t)pid))
 		return 0;
+	pidfd = open_pidfd(pid);
+	if (pidfd < 0)
+		return pidfd;
 	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, tracer->options.follow_children, &process);
 	if (err)
-		return err;
+		goto fail;
+	/* It ended before the map had it, so nobody would ever say so; what is on its way out now, the descriptor tells. */
+	err = has_ended(pidfd) ? -ESRCH : watch_fd(tracer, pidfd, (uint32_t)pid);
+	if (err)
+		goto forget;
 	tracked = tracer_add(tracer, (uint32_t)pid, process, how, tracer_now_ns());
-	if (!tracked)
-		return -ENOMEM;
+	if (!tracked) {
+		err = -ENOMEM;
+		goto forget;
+	}
+	tracked->pidfd = pidfd;
 	if (how == BIRTH_LAUNCH)
 		strbuf_add(&tracked->command, command, command_len);
 	tracer_emit_birth(tracer, tracked, 0, 0, st.start_ns);
 	if (how == BIRTH_ATTACH)
 		tracer_scan(tracer, tracked);
-	/* It may have ended before the map had it: then nobody would ever say so. */
-	err = procfs_stat(pid, &st);
-	if (err || st.zombie) {
-		tracer_sync(tracer);
-		tracked = tracked_by_process(&tracer->tracked, process);
-		if (tracked && err) {
-			live_forget(tracer->live, (uint32_t)pid);
-			tracked_drop(&tracer->tracked, tracked);
-			return err;
-		}
-	}
 	return 0;
+forget:
+	live_forget(tracer->live, (uint32_t)pid);
+fail:
+	close(pidfd);
+	return err;
 }
 
 void tracer_prepare(struct tracer *tracer, const char *path)
@@ -187,15 +211,19 @@ int tracer_timeout_ms(const struct tracer *tracer)
 
 void tracer_dispatch(struct tracer *tracer)
 {
-	struct epoll_event events[4];
-	int n;
+	struct epoll_event events[8];
+	int n, ready;
 
-	/* Clears the readiness of the ring's descriptor; what woke us is found by looking. */
-	epoll_wait(tracer->epoll_fd, events, 4, 0);
+	/* Clears the readiness of the ring's descriptor; what woke us is found by looking, but for ends. */
+	ready = epoll_wait(tracer->epoll_fd, events, 8, 0);
 	/* Mappings first: a process whose end is in the ring is judged by what it mapped. */
 	tracer_collect_mapped(tracer);
 	n = tracer_drain(tracer);
 	tracer_look_at_mappings(tracer);
+	for (int i = 0; i < ready; i++) {
+		if (events[i].data.u32)
+			tracer_end_named(tracer, events[i].data.u32);
+	}
 	if (n) {
 		tracer->idle_rounds = 0;
 		tracer->asleep = false;

@@ -51,11 +51,14 @@ uint64_t tracer_now_ns(void);
 void tracer_emit(struct tracer *tracer, const struct event *event);
 
 /* tracer_record.c */
+/* NULL: out of memory; nothing is said yet. */
 struct tracked *tracer_add(struct tracer *tracer, uint32_t pid, uint32_t process, enum birth_how how, uint64_t born_ns);
 void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t parent, uint32_t exec_count,
 		       uint64_t start_ns);
 /* Takes in what is in the ring, at most a batch (then tracer->full_batch). Returns how many records. */
 int tracer_drain(struct tracer *tracer);
+/* A named process has ended: what no record says of that is said in its place. */
+void tracer_end_named(struct tracer *tracer, uint32_t pid);
 /* Reports what the process lost since it was last asked. */
 void tracer_lookup_lost(struct tracer *tracer, struct tracked *tracked, uint64_t time_ns);
 

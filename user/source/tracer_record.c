@@ -14,13 +14,20 @@ struct tracked *tracer_add(struct tracer *tracer, uint32_t pid, uint32_t process
 {
 	struct tracked *tracked = tracked_add(&tracer->tracked, pid, process);
 
-	if (!tracked) {
-		log_error("out of memory: process %u is not followed", pid);
+	if (!tracked)
 		return NULL;
-	}
 	tracked->how = how;
 	tracked->born_ns = born_ns;
 	return tracked;
+}
+
+static struct tracked *add_child(struct tracer *tracer, const struct wire_head *head)
+{
+	struct tracked *child = tracer_add(tracer, head->pid, head->process, BIRTH_FORK, head->time_ns);
+
+	if (!child)
+		log_error("out of memory: process %u is not followed", head->pid);
+	return child;
 }
 
 /* Tells of a new address space. Its command, user and cgroup come from /proc while it lives. */
@@ -113,7 +120,7 @@ static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 	old = tracked_by_pid(&tracer->tracked, birth->pid);
 	if (old) /* its end was lost, and the pid is in use again */
 		tracked_drop(&tracer->tracked, old);
-	child = tracer_add(tracer, birth->pid, decoded->head.process, BIRTH_FORK, decoded->head.time_ns);
+	child = add_child(tracer, &decoded->head);
 	if (!child)
 		return;
 	if (parent)
@@ -137,6 +144,26 @@ static void end_process(struct tracer *tracer, struct tracked *tracked, struct e
 	tracked_drop(&tracer->tracked, tracked);
 }
 
+void tracer_end_named(struct tracer *tracer, uint32_t pid)
+{
+	struct tracked *tracked = tracked_by_pid(&tracer->tracked, pid);
+	struct event event = {.kind = EVENT_EXIT, .time_ns = tracer_now_ns(), .exit.status = -1};
+	uint32_t process;
+
+	if (!tracked || tracked->pidfd < 0)
+		return;
+	process = tracked->process;
+	/* The kernel tells by the ring first. */
+	tracer_sync(tracer);
+	tracked = tracked_by_process(&tracer->tracked, process);
+	if (!tracked || tracked->pid != pid)
+		return;
+	tracer->callbacks.inexact(tracer->callbacks.context, process, REASON_LOST,
+				  "it was ending when it was attached to, and how was not seen");
+	live_forget(tracer->live, pid);
+	end_process(tracer, tracked, &event, &tracked->lost);
+}
+
 /* A record of a process number whose birth was lost: the map still knows it, or nobody does. */
 static struct tracked *adopt(struct tracer *tracer, const struct wire_head *head)
 {
@@ -151,7 +178,7 @@ static struct tracked *adopt(struct tracer *tracer, const struct wire_head *head
 	}
 	if (tracked)
 		tracked_drop(&tracer->tracked, tracked);
-	tracked = tracer_add(tracer, head->pid, head->process, BIRTH_FORK, head->time_ns);
+	tracked = add_child(tracer, head);
 	if (!tracked)
 		return NULL;
 	tracer_emit_birth(tracer, tracked, process.previous, process.exec_count, process.start_ns);

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void free_entry(struct tracked *tracked)
 {
 	strbuf_fini(&tracked->command);
+	if (tracked->pidfd >= 0)
+		close(tracked->pidfd);
 	free(tracked);
 }
 
@@ -57,6 +60,7 @@ struct tracked *tracked_add(struct tracked_set *set, uint32_t pid, uint32_t proc
 	}
 	tracked->pid = pid;
 	tracked->process = process;
+	tracked->pidfd = -1;
 	set->slots[slot] = tracked;
 	set->count++;
 	return tracked;

@@ -28,6 +28,7 @@ struct tracked {
 	uint32_t pid;
 	uint32_t process; /* number of the present (process, exec) pair */
 	enum birth_how how;
+	int pidfd;        /* of a process that was named to us; -1 */
 	uint64_t born_ns; /* when this address space began to be followed */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */

@@ -298,7 +298,8 @@ static void event_json_end(json_t *object, const struct notice *notice, bool *fa
 {
 	bool signalled = notice->exit.signal;
 
-	json_fields_set(object, "code", signalled ? json_null() : json_integer(notice->exit.status), failed);
+	json_fields_set(object, "code", notice->exit.status < 0 ? json_null() : json_integer(notice->exit.status),
+			failed);
 	json_fields_set(object, "signal", signalled ? json_integer(notice->exit.signal) : json_null(), failed);
 	json_fields_bool(object, "core_dumped", notice->exit.core_dumped, failed);
 }

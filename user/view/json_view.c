@@ -73,7 +73,7 @@ static const char *json_view_end_word(enum process_end end)
 
 static json_t *json_view_end(const struct snapshot_process *process, bool *failed)
 {
-	bool exited = process->end == PROCESS_EXITED;
+	bool exited = process->end == PROCESS_EXITED && process->exit_status >= 0;
 	json_t *end = json_object();
 
 	json_fields_string(end, "how", json_view_end_word(process->end), failed);

@@ -103,7 +103,10 @@ void phrase_end(struct strbuf *out, const struct snapshot_process *process)
 		strbuf_adds(out, "still running");
 		break;
 	case PROCESS_EXITED:
-		strbuf_addf(out, "exited with status %d", process->exit_status);
+		if (process->exit_status < 0)
+			strbuf_adds(out, "exited, its status was not seen");
+		else
+			strbuf_addf(out, "exited with status %d", process->exit_status);
 		break;
 	case PROCESS_SIGNALLED:
 		phrase_signal(out, process->signal);
