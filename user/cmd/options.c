@@ -54,8 +54,14 @@ void options_quiet_argp(struct argp_state *state)
 
 void options_parse(const struct argp *argp, int argc, char **argv, unsigned int flags, void *input)
 {
-	/* getopt has said what it is. */
-	if (argp_parse(argp, argc, argv, flags, NULL, input))
+	int err = argp_parse(argp, argc, argv, flags, NULL, input);
+
+	/* Of an unknown option getopt has said what it is. */
+	if (err == ENOMEM) {
+		fprintf(stderr, "%s: out of memory\n", argv[0]);
+		exit(argp_err_exit_status == CMD_EXIT_USAGE ? CMD_EXIT_FAILED : argp_err_exit_status);
+	}
+	if (err)
 		exit(argp_err_exit_status);
 }
 

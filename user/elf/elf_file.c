@@ -27,6 +27,18 @@
 #define MAX_TABLE_BYTES     (256u << 20)
 #define MAX_NOTE_BYTES      65536
 
+int elf_file_fail(struct elf_file *file, int err)
+{
+	if (!file->error)
+		file->error = err;
+	return err;
+}
+
+int elf_file_error(const struct elf_file *file)
+{
+	return file->error;
+}
+
 int elf_file_pread(struct elf_file *file, uint64_t offset, void *buf, size_t len)
 {
 	uint8_t *at = buf;
@@ -39,7 +51,7 @@ int elf_file_pread(struct elf_file *file, uint64_t offset, void *buf, size_t len
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return -errno;
+			return elf_file_fail(file, -errno);
 		if (got == 0)
 			return -EINVAL; /* cut since it was opened */
 		at += got;
@@ -62,7 +74,7 @@ int elf_file_load(struct elf_file *file, uint64_t offset, uint64_t len, struct e
 	/* one byte more: a string table need not end in NUL */
 	table->data = malloc((size_t)len + 1);
 	if (!table->data)
-		return -ENOMEM;
+		return elf_file_fail(file, -ENOMEM);
 	err = elf_file_pread(file, offset, table->data, (size_t)len);
 	if (err) {
 		free(table->data);
@@ -194,7 +206,7 @@ static int read_dynamic(struct elf_file *file, const Elf64_Phdr *ph)
 		return 0;
 	entries = calloc(count, sizeof(*entries));
 	if (!entries)
-		return -ENOMEM;
+		return elf_file_fail(file, -ENOMEM);
 	err = elf_file_pread(file, ph->p_offset, entries, count * sizeof(*entries));
 	for (size_t i = 0; err == 0 && i < count && entries[i].d_tag != DT_NULL; i++)
 		note_dynamic(file, &entries[i]);
@@ -301,7 +313,7 @@ int elf_file_sections(struct elf_file *file)
 		return -ENOENT;
 	sections = calloc(file->section_count, sizeof(*sections));
 	if (!sections)
-		return -ENOMEM;
+		return elf_file_fail(file, -ENOMEM);
 	err = elf_file_pread(file, file->section_offset, sections, file->section_count * sizeof(*sections));
 	if (err) {
 		free(sections);

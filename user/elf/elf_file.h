@@ -34,6 +34,12 @@ struct elf_symbol {
 int elf_file_open(int fd, const char *name, struct elf_file **out);
 void elf_file_close(struct elf_file *file);
 
+/*
+ * Has an answer since been "no" or "none" only because the file could not be read, or for want of memory?
+ * 0, -EIO and other errors of pread, -ENOMEM.
+ */
+int elf_file_error(const struct elf_file *file);
+
 /* .dynsym first (through the hash table: cheap when the symbol is absent), then .symtab if @also_symtab. -ENOENT if not defined. */
 int elf_file_symbol(struct elf_file *file, const char *name, bool also_symtab, struct elf_symbol *out);
 

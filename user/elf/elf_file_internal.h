@@ -32,6 +32,7 @@ struct elf_dynamic {
 
 struct elf_file {
 	int fd;
+	int error; /* the first that was not the file's fault */
 	uint64_t size;
 	size_t load_count, note_count, section_count;
 	uint64_t section_offset;
@@ -46,6 +47,8 @@ struct elf_file {
 	char build_id[129];
 };
 
+/* Notes @err for elf_file_error() and returns it. */
+int elf_file_fail(struct elf_file *file, int err);
 /* -EINVAL when the file has no such bytes. */
 int elf_file_pread(struct elf_file *file, uint64_t offset, void *buf, size_t len);
 /* Fills @table unless it was before. -ENOENT when @len is 0. */

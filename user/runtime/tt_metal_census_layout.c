@@ -305,7 +305,7 @@ static int learn_allocator(struct learn *learn)
 static enum insn_verdict on_tracker(void *context, const struct insn_fact *fact)
 {
 	struct facts *facts = context;
-	const struct insn_value *object = &fact->argument[0];
+	const struct insn_value *object = fact->argument; /* NULL but at a call */
 	const char *name;
 
 	if (fact->kind == INSN_FACT_RETURN && !facts->returned) {

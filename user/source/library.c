@@ -140,7 +140,7 @@ static int examine(struct libraries *libraries, int fd, pid_t pid, const char *p
 	/* What is mapped executable need not be an ELF file of ours: then it is simply none. */
 	err = elf_file_open(fd, path, &file);
 	if (err)
-		return err == -ENOMEM ? err : 0;
+		return err == -ENOEXEC || err == -ENOTSUP || err == -EINVAL ? 0 : err;
 	for (size_t i = 0; runtime_all[i] && !library; i++) {
 		if (!runtime_all[i]->recognise(file))
 			continue;
@@ -154,6 +154,8 @@ static int examine(struct libraries *libraries, int fd, pid_t pid, const char *p
 		library->fd = -1;
 		err = plan_library(libraries, library, file, runtime_all[i], pid);
 	}
+	if (!library && !err)
+		err = elf_file_error(file);
 	elf_file_close(file);
 	if (err) {
 		library_free(library);

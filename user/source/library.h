@@ -47,12 +47,12 @@ struct procfs_mapping;
 
 /*
  * The library behind a mapping of @pid, looked at now if it is new. *out is NULL for files that are no
- * runtime's. 0, -ESRCH (the mapping is gone), -EPERM or -EACCES, -ENOMEM.
+ * runtime's. 0, -ESRCH (the mapping is gone), -EPERM or -EACCES, -ENOMEM, errors of reading it.
  */
 int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct procfs_mapping *mapping,
 			 struct library **out);
 
-/* The same for a file that may not be mapped yet. 0, -errno of opening it, -ENOMEM. */
+/* The same for a file that may not be mapped yet. 0, -errno of opening or reading it, -ENOMEM. */
 int libraries_of_file(struct libraries *libraries, const char *path, struct library **out);
 
 /* By index; NULL if there is none. Indices are dense from 0. */

@@ -52,6 +52,9 @@ static int on_record(void *context, void *data, size_t len)
 
 static int explain(int err)
 {
+	char text[128];
+
+	libbpf_strerror(err, text, sizeof(text));
 	if (err == -EPERM || err == -EACCES)
 		log_error(
 			"no permission to trace: run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE "
@@ -62,7 +65,7 @@ static int explain(int err)
 	else if (err == -EINVAL || err == -ENOTSUP)
 		log_error("this kernel refuses the BPF programs: 5.15 or newer is needed (--verbose shows why)");
 	else
-		log_error("cannot load the BPF programs: %s", strerror(-err));
+		log_error("cannot load the BPF programs: %s", text);
 	return err;
 }
 

@@ -159,8 +159,9 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 		if (procfs_parse_mapping(line, &mapping))
 			err = visit(context, &mapping);
 	}
-	if (!err && ferror(file))
-		err = -ESRCH; /* the address space went away meanwhile */
+	/* Otherwise the address space went away meanwhile, or there was no memory for a line. */
+	if (!err && !feof(file))
+		err = ferror(file) ? -ESRCH : -ENOMEM;
 	free(line);
 	fclose(file);
 	return err;

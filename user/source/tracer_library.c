@@ -167,8 +167,15 @@ static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 					  "the files it maps may not be looked at (CAP_CHECKPOINT_RESTORE)");
 		return err;
 	}
-	if (err)
-		return err == -ENOMEM ? err : 0; /* this mapping is gone: others may still be there */
+	if (err == -ESRCH)
+		return 0; /* this mapping is gone: others may still be there */
+	if (err == -ENOMEM)
+		return err;
+	if (err) {
+		tracer->callbacks.inexact(tracer->callbacks.context, scan->process, REASON_UNSUPPORTED,
+					  "a file that it maps could not be read");
+		return 0;
+	}
 	if (!library)
 		return 0;
 	/* A library has several executable mappings at times; the one with the probes counts. */
@@ -187,8 +194,11 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 	int err;
 
 	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
-	if (err && err != -ESRCH)
-		log_warning("cannot look for libraries in process %u: %s", tracked->pid, strerror(-err));
+	if (!err || err == -ESRCH)
+		return;
+	log_warning("cannot look for libraries in process %u: %s", tracked->pid, strerror(-err));
+	tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_UNSUPPORTED,
+				  "its mappings could not be looked at");
 }
 
 /* The record's library is not among the process's runtimes yet: its mapping was not noticed so far. */
