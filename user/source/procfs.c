@@ -136,9 +136,9 @@ bool procfs_parse_mapping(char *line, struct procfs_mapping *out)
 	return strlen(permissions) == 4 && permissions[2] == 'x';
 }
 
-int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_mapping *mapping), void *context)
+/* Calls @visit for every line of the process's maps, until it returns something else than 0. */
+static int walk_maps(pid_t pid, int (*visit)(void *context, char *line), void *context)
 {
-	struct procfs_mapping mapping;
 	char *line = NULL;
 	size_t size = 0;
 	int fd, err = 0;
@@ -156,8 +156,7 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 	while (!err && (len = getline(&line, &size, file)) > 0) {
 		if (line[len - 1] == '\n')
 			line[len - 1] = 0;
-		if (procfs_parse_mapping(line, &mapping))
-			err = visit(context, &mapping);
+		err = visit(context, line);
 	}
 	/* Otherwise the address space went away meanwhile, or there was no memory for a line. */
 	if (!err && !feof(file))
@@ -165,6 +164,55 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 	free(line);
 	fclose(file);
 	return err;
+}
+
+struct mapping_visit {
+	int (*visit)(void *context, const struct procfs_mapping *mapping);
+	void *context;
+};
+
+static int visit_mapping(void *context, char *line)
+{
+	struct mapping_visit *visit = context;
+	struct procfs_mapping mapping;
+
+	return procfs_parse_mapping(line, &mapping) ? visit->visit(visit->context, &mapping) : 0;
+}
+
+int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_mapping *mapping), void *context)
+{
+	struct mapping_visit mappings = {.visit = visit, .context = context};
+
+	return walk_maps(pid, visit_mapping, &mappings);
+}
+
+struct address_visit {
+	uint64_t address;
+	bool mapped, writable;
+};
+
+static int visit_address(void *context, char *line)
+{
+	struct address_visit *visit = context;
+	uint64_t start, end;
+	char permissions[5];
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, permissions) != 3 || visit->address < start ||
+	    visit->address >= end)
+		return 0;
+	visit->mapped = true;
+	visit->writable = permissions[1] == 'w';
+	return 1;
+}
+
+int procfs_is_writable(pid_t pid, uint64_t address)
+{
+	struct address_visit visit = {.address = address};
+	int err = walk_maps(pid, visit_address, &visit);
+
+	if (err < 0)
+		return err;
+	return visit.mapped ? visit.writable : -EFAULT;
 }
 
 int procfs_open_regular(const char *path)

@@ -47,6 +47,9 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 /* Splits one line of /proc/PID/maps (without newline; is changed). False: not an executable file mapping, or malformed. */
 bool procfs_parse_mapping(char *line, struct procfs_mapping *out);
 
+/* May the process write at @address? 1 or 0; -EFAULT (nothing is mapped there), -ESRCH, -EACCES, -ENOMEM. */
+int procfs_is_writable(pid_t pid, uint64_t address);
+
 /*
  * Opens a file for reading if it is a regular one: opening a FIFO would block, opening a device may do
  * anything. A descriptor or -errno; -EINVAL for other kinds.
