@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import harness
-from harness import Program, attach, counts, process_of
+from harness import Program, attach, counts, process_of, run_standin
 
 
 def idle(script, layout="pimpl"):
@@ -125,6 +125,20 @@ def test_two_bufscopes_on_one_process(tmp_path):
     program.go()
     assert program.wait() == 0
     counts(process_of(both[1].finish(), program.pid), allocated=1, cleared=1)
+
+
+def test_start_is_the_same_however_it_was_found(tmp_path):
+    """Seen by its fork or found in /proc: a process that two tools name is one."""
+    bufscope = run_standin("fork\nchip c 0\nalloc b c DRAM 2048 2048\nbooks child\nwait child\nendfork\nwait-child", tmp_path)
+    pid = bufscope.ready("child")["pid"]
+    forked = process_of(bufscope.snapshot(), pid)
+    assert forked["parent"]
+    other = attach([pid], tmp_path, name="other")
+    found = process_of(other.snapshot(), pid)
+    assert (found["id"], found["start_ns"]) == (forked["id"], forked["start_ns"])
+    interrupt(other)
+    bufscope.go()
+    bufscope.finish()
 
 
 def test_by_name(tmp_path):

@@ -46,6 +46,18 @@ static int proc_read(pid_t pid, const char *name, size_t limit, struct strbuf *o
 	return n ? (int)n : strbuf_error(out);
 }
 
+static uint64_t tick_ns(void)
+{
+	long ticks = sysconf(_SC_CLK_TCK);
+
+	return 1000000000ULL / (ticks > 0 ? (unsigned long)ticks : 100);
+}
+
+uint64_t procfs_start_ns(uint64_t exact_ns)
+{
+	return exact_ns - exact_ns % tick_ns();
+}
+
 int procfs_stat(pid_t pid, struct procfs_stat *out)
 {
 	struct strbuf text = STRBUF_INIT;
@@ -53,7 +65,6 @@ int procfs_stat(pid_t pid, struct procfs_stat *out)
 	unsigned int flags;
 	const char *rest;
 	char state;
-	long ticks;
 	int err;
 
 	err = proc_read(pid, "stat", 4096, &text);
@@ -66,8 +77,7 @@ int procfs_stat(pid_t pid, struct procfs_stat *out)
 		err = -EINVAL;
 		goto out;
 	}
-	ticks = sysconf(_SC_CLK_TCK);
-	out->start_ns = start * (1000000000ULL / (ticks > 0 ? (unsigned long)ticks : 100));
+	out->start_ns = start * tick_ns();
 	out->kernel_thread = flags & PF_KTHREAD;
 	out->zombie = state == 'Z' || state == 'X';
 out:

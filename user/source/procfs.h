@@ -21,6 +21,8 @@ struct procfs_stat {
 	bool zombie; /* the leader is a zombie; other threads may run */
 };
 
+/* The start time that /proc shows for a process that the kernel started at @exact_ns. */
+uint64_t procfs_start_ns(uint64_t exact_ns);
 /* 0, -ESRCH, -EINVAL. */
 int procfs_stat(pid_t pid, struct procfs_stat *out);
 /* argv, each argument NUL-terminated, cut off at PROCFS_MAX_COMMAND. 0, -ESRCH. Empty for kernel threads and zombies. */

@@ -54,7 +54,8 @@ void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t 
 		.pid = tracked->pid,
 		.exec_count = exec_count,
 		.parent = parent,
-		.start_ns = start_ns,
+		/* A process has the same start however it was found. */
+		.start_ns = procfs_start_ns(start_ns),
 		.user = user,
 		.command = strbuf_str(&tracked->command),
 		.command_len = tracked->command.len,
