@@ -16,6 +16,8 @@
 #include "elf/elf_file.h"
 #include "source/procfs.h"
 
+#define MAX_ATTEMPTS 16 /* a loader maps a library in some five steps */
+
 /* Which file: a deleted file's inode number is reused, hence the times. */
 struct identity {
 	dev_t device;
@@ -272,6 +274,46 @@ bool library_code_intact(const struct library *library, pid_t pid, uint64_t base
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Is what stands there still the file's own bytes? The loader maps the whole library from its beginning,
+ * then the parts over it, and clears what is behind the data: until it has, a counter holds something else.
+ */
+static bool not_cleared_yet(const struct library *library, const struct procfs_mapping *mapping, uint64_t address,
+			    const uint64_t *value)
+{
+	off_t at = (off_t)(mapping->offset + (address - mapping->start));
+	uint64_t in_file;
+
+	if (!mapping->inode)
+		return false;
+	/* Beyond the file's end there is nothing to be read, neither here nor there. */
+	if (pread(library->fd, &in_file, sizeof(in_file), at) != sizeof(in_file))
+		return true;
+	return value && *value && *value == in_file;
+}
+
+int64_t library_objects_made(const struct library *library, pid_t pid, uint64_t base)
+{
+	uint64_t address = base + library->plan.made_counter_vaddr, made = 0;
+	struct procfs_mapping before, after;
+	unsigned int attempts = 0;
+	bool readable;
+
+	/* The loader goes on meanwhile: until the value was read under one and the same mapping. */
+	do {
+		if (!library->plan.made_counter_vaddr || attempts++ == MAX_ATTEMPTS ||
+		    procfs_mapping_at(pid, address, &before))
+			return -1;
+		readable = !procfs_read_memory(pid, address, &made, sizeof(made));
+		if (procfs_mapping_at(pid, address, &after))
+			return -1;
+	} while (memcmp(&before, &after, sizeof(before)) != 0);
+	/* No code of a library runs before it is loaded. */
+	if (not_cleared_yet(library, &after, address, readable ? &made : NULL))
+		return 0;
+	return readable && made <= INT64_MAX ? (int64_t)made : -1;
 }
 
 static const struct identity *identity_of(const struct libraries *libraries, const struct library *library)

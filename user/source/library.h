@@ -67,6 +67,9 @@ uint64_t library_base(const struct library *library, const struct procfs_mapping
  */
 bool library_code_intact(const struct library *library, pid_t pid, uint64_t base, bool *breakpoint);
 
+/* How many objects the library has made in this process, by its own counter. -1: it cannot be told. */
+int64_t library_objects_made(const struct library *library, pid_t pid, uint64_t base);
+
 /* An attached library of the same inode number, size and build-id on another device: the same file seen through another overlay. */
 struct library *libraries_twin(const struct libraries *libraries, const struct library *library);
 

@@ -198,31 +198,30 @@ int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_m
 
 struct address_visit {
 	uint64_t address;
-	bool mapped, writable;
+	struct procfs_mapping *out;
 };
 
 static int visit_address(void *context, char *line)
 {
+	struct procfs_mapping mapping = {0};
 	struct address_visit *visit = context;
-	uint64_t start, end;
-	char permissions[5];
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, permissions) != 3 || visit->address < start ||
-	    visit->address >= end)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %" SCNx32 ":%" SCNx32 " %" SCNu64, &mapping.start,
+		   &mapping.end, &mapping.offset, &mapping.major, &mapping.minor, &mapping.inode) != 6 ||
+	    visit->address < mapping.start || visit->address >= mapping.end)
 		return 0;
-	visit->mapped = true;
-	visit->writable = permissions[1] == 'w';
+	*visit->out = mapping;
 	return 1;
 }
 
-int procfs_is_writable(pid_t pid, uint64_t address)
+int procfs_mapping_at(pid_t pid, uint64_t address, struct procfs_mapping *out)
 {
-	struct address_visit visit = {.address = address};
-	int err = walk_maps(pid, visit_address, &visit);
+	struct address_visit visit = {.address = address, .out = out};
+	int err;
 
-	if (err < 0)
-		return err;
-	return visit.mapped ? visit.writable : -EFAULT;
+	memset(out, 0, sizeof(*out));
+	err = walk_maps(pid, visit_address, &visit);
+	return err > 0 ? 0 : err ? err : -EFAULT;
 }
 
 int procfs_open_regular(const char *path)

@@ -46,11 +46,11 @@ struct procfs_mapping {
  */
 int procfs_mappings(pid_t pid, int (*visit)(void *context, const struct procfs_mapping *mapping), void *context);
 
+/* The mapping that holds @address, of any kind (no path; inode 0: of no file). 0, -EFAULT, -ESRCH, -EACCES, -ENOMEM. */
+int procfs_mapping_at(pid_t pid, uint64_t address, struct procfs_mapping *out);
+
 /* Splits one line of /proc/PID/maps (without newline; is changed). False: not an executable file mapping, or malformed. */
 bool procfs_parse_mapping(char *line, struct procfs_mapping *out);
-
-/* May the process write at @address? 1 or 0; -EFAULT (nothing is mapped there), -ESRCH, -EACCES, -ENOMEM. */
-int procfs_is_writable(pid_t pid, uint64_t address);
 
 /*
  * Opens a file for reading if it is a regular one: opening a FIFO would block, opening a device may do

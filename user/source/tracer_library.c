@@ -19,22 +19,10 @@
  */
 static int64_t earlier_objects(const struct tracked *tracked, const struct library *library, uint64_t base)
 {
-	uint64_t counter = base + library->plan.made_counter_vaddr, made;
-
 	/* Whoever began after the attachment was covered from its first instruction on. */
 	if (tracked->how != BIRTH_ATTACH && library->attached_ns <= tracked->born_ns)
 		return 0;
-	if (!library->plan.made_counter_vaddr)
-		return -1;
-	/*
-	 * The loader maps the code before the data: in between, what stands there is some other part of the
-	 * file, and nothing of the library has run.
-	 */
-	if (procfs_is_writable((pid_t)tracked->pid, counter) == 0)
-		return 0;
-	if (procfs_read_memory((pid_t)tracked->pid, counter, &made, sizeof(made)))
-		return -1;
-	return made > INT64_MAX ? -1 : (int64_t)made;
+	return library_objects_made(library, (pid_t)tracked->pid, base);
 }
 
 static void emit_runtime(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, const char *path,
