@@ -14,6 +14,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "cmd/session.h"
+#include "source/privilege.h"
 #include "source/procfs.h"
 
 struct attach {
@@ -40,18 +41,16 @@ static void on_signal(void *context, struct session *session, const struct signa
 		fputc('\n', stderr);
 }
 
-static const char *explain(int err)
+static void explain(const char *whom, int err)
 {
-	switch (err) {
-	case -ESRCH:
-		return "no such process";
-	case -EINVAL:
-		return "a kernel thread has no device buffers";
-	case -ENOSPC:
-		return "too many processes are followed";
-	default:
-		return strerror(-err);
-	}
+	if (err == -ESRCH)
+		log_error("cannot attach to %s: no such process", whom);
+	else if (err == -EINVAL)
+		log_error("cannot attach to %s: a kernel thread has no device buffers", whom);
+	else if (err == -ENOSPC)
+		log_error("cannot attach to %s: too many processes are followed", whom);
+	else
+		privilege_log(err, PRIVILEGE_OTHERS, "cannot attach to %s", whom);
 }
 
 /* The name a person knows a process by: of its program file, as its command line gives it. */
@@ -98,21 +97,24 @@ static int follow_by_name(struct session *session, const char *pattern)
 /* Named processes must all be there; a pattern must match one. */
 static int follow_all(struct session *session, const struct options *options)
 {
+	char whom[256];
 	int err;
 
 	for (size_t i = 0; i < options->pid_count; i++) {
 		err = session_follow(session, options->pids[i], BIRTH_ATTACH, NULL, 0);
 		if (err) {
-			log_error("cannot attach to process %d: %s", options->pids[i], explain(err));
+			snprintf(whom, sizeof(whom), "process %d", options->pids[i]);
+			explain(whom, err);
 			return err;
 		}
 	}
 	if (options->name) {
+		snprintf(whom, sizeof(whom), "any process named \"%s\"", options->name);
 		err = follow_by_name(session, options->name);
 		if (err == -ESRCH)
 			log_error("no process named \"%s\"", options->name);
 		else if (err)
-			log_error("cannot attach to any process named \"%s\": %s", options->name, explain(err));
+			explain(whom, err);
 		return err;
 	}
 	return 0;

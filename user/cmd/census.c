@@ -17,6 +17,7 @@
 #include "source/census_events.h"
 #include "source/core_memory.h"
 #include "source/freeze.h"
+#include "source/privilege.h"
 #include "source/process_memory.h"
 #include "source/procfs.h"
 #include "source/survey.h"
@@ -159,6 +160,7 @@ out:
 
 static int open_memory(const struct options *options, struct memory **out)
 {
+	unsigned long long needed = PRIVILEGE(CAP_CHECKPOINT_RESTORE);
 	int err;
 
 	if (options->core) {
@@ -174,9 +176,17 @@ static int open_memory(const struct options *options, struct memory **out)
 		return err;
 	}
 	err = process_memory_open(options->pids[0], out);
-	if (err)
-		log_error("cannot read the memory of process %d: %s", options->pids[0],
-			  err == -ESRCH ? "no such process" : strerror(-err));
+	if (err == -EPERM || err == -EACCES)
+		needed |= PRIVILEGE_OTHERS;
+	if (!err && privilege_missing(needed)) {
+		memory_close(*out);
+		*out = NULL;
+		err = -EPERM;
+	}
+	if (err == -ESRCH)
+		log_error("cannot read the memory of process %d: no such process", options->pids[0]);
+	else if (err)
+		privilege_log(err, needed, "cannot read the memory of process %d", options->pids[0]);
 	return err;
 }
 

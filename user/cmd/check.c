@@ -14,6 +14,7 @@
 #include "elf/elf_file.h"
 #include "runtime/runtime.h"
 #include "source/live.h"
+#include "source/privilege.h"
 #include "source/procfs.h"
 
 struct check_options {
@@ -120,12 +121,12 @@ static int check_pid(pid_t pid)
 	if (!err)
 		err = procfs_mappings(pid, check_mapping, &process);
 	if (err) {
-		log_error("cannot look into process %d: %s%s", pid, err == -ESRCH ? "no such process" : strerror(-err),
-			  err == -EACCES && geteuid() ? "; root can" : "");
+		privilege_log(err, PRIVILEGE_OTHERS, "cannot look into process %d", pid);
 		return CMD_EXIT_FAILED;
 	}
 	if (!process.found && process.unreadable) {
-		log_error("cannot read what process %d maps: that needs root or CAP_CHECKPOINT_RESTORE", pid);
+		privilege_log(-EPERM, PRIVILEGE_OTHERS | PRIVILEGE(CAP_CHECKPOINT_RESTORE),
+			      "cannot read what process %d maps", pid);
 		return CMD_EXIT_FAILED;
 	}
 	if (!process.found) {

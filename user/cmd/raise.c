@@ -22,35 +22,14 @@
 #include "cmd/launch.h"
 #include "cmd/linked.h"
 #include "cmd/options.h"
-
-/* include/uapi/linux/capability.h */
-#define CAPABILITY_SYS_PTRACE         19
-#define CAPABILITY_SYS_ADMIN          21
-#define CAPABILITY_PERFMON            38
-#define CAPABILITY_BPF                39
-#define CAPABILITY_CHECKPOINT_RESTORE 40
+#include "source/privilege.h"
 
 bool raise_needed(void)
 {
-	/* The fourth is for /proc/PID/map_files: without it no library that is mapped late is found. */
-	const unsigned long long enough = 1ull << CAPABILITY_BPF | 1ull << CAPABILITY_PERFMON |
-					  1ull << CAPABILITY_SYS_PTRACE | 1ull << CAPABILITY_CHECKPOINT_RESTORE;
-	unsigned long long effective = 0;
-	char line[256];
-	FILE *file;
-
-	if (geteuid() == 0)
-		return false;
-	file = fopen("/proc/self/status", "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "CapEff: %llx", &effective) == 1)
-			break;
-	}
-	if (file)
-		fclose(file);
-	if (effective & 1ull << CAPABILITY_SYS_ADMIN)
-		return false;
-	return (effective & enough) != enough;
+	/*
+	 * Who has been given some of them is not to be asked for a password: what is missing is named then.
+	 */
+	return geteuid() && privilege_missing(PRIVILEGE_TRACE) == PRIVILEGE_TRACE;
 }
 
 int raise_send(int socket, enum raise_message message, const int *fds, int count)

@@ -11,7 +11,7 @@
 
 struct options;
 
-/* Has this process what tracing needs? If not, run goes through sudo. */
+/* Has this process nothing of what tracing needs? Then run goes through sudo. */
 bool raise_needed(void);
 
 /* The user's side: starts the command, waits for it, returns the exit status of `run`. */

@@ -95,21 +95,41 @@ static int perf_type(const char *name)
 	return value;
 }
 
-/* One perf event with one BPF link on it. The link keeps the event alive. */
-static int link_create_perf(int type, int program_fd, const char *path, const struct attach_site *site)
+static int open_perf_uprobe(int type, const char *path, uint64_t offset)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = site->cookie);
 	struct perf_event_attr attr = {
 		.type = type,
 		.size = sizeof(attr),
 		.config1 = (uintptr_t)path,
-		.config2 = site->offset,
+		.config2 = offset,
 	};
+	int event = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+
+	return event >= 0 ? event : -errno;
+}
+
+int attach_perf_allowed(void)
+{
+	int event, type = perf_type("uprobe");
+
+	if (type < 0)
+		return type;
+	/* "/" is no regular file, which is found out only after the permission. */
+	event = open_perf_uprobe(type, "/", 0);
+	if (event >= 0)
+		close(event);
+	return event == -EACCES || event == -EPERM ? event : 0;
+}
+
+/* One perf event with one BPF link on it. The link keeps the event alive. */
+static int link_create_perf(int type, int program_fd, const char *path, const struct attach_site *site)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = site->cookie);
 	int event, link;
 
-	event = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	event = open_perf_uprobe(type, path, site->offset);
 	if (event < 0)
-		return -errno;
+		return event;
 	link = bpf_link_create(program_fd, event, BPF_PERF_EVENT, &opts);
 	if (link >= 0 && ioctl(event, PERF_EVENT_IOC_ENABLE, 0)) {
 		close(link);

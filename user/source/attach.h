@@ -34,6 +34,8 @@ struct attachment {
  * ATTACH_MULTI must have attach_expected_type() set before it is loaded. 0 or -errno.
  */
 int attach_detect(enum attach_method *method);
+/* May this process use ATTACH_PERF? -EACCES on kernels that want CAP_SYS_ADMIN for it; else 0 or -errno. */
+int attach_perf_allowed(void);
 int attach_expected_type(struct bpf_program *program);
 
 /*

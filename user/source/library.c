@@ -125,6 +125,7 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 		libraries->by_index[libraries->index_count++] = library;
 	} else if (err != -ENOMEM) {
 		library->state = LIBRARY_UNSUPPORTED;
+		snprintf(library->why, sizeof(library->why), "not supported");
 		report_unsupported(library, pid, &report);
 		err = 0;
 	}

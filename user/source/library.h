@@ -27,6 +27,7 @@ struct library {
 	int fd;         /* keeps the inode from being reused; -1 for OTHER */
 	char *path;     /* as the first process shows it */
 	char build_id[65];
+	char why[96]; /* UNSUPPORTED: the reason, for people */
 	struct library_plan plan;
 	struct census_plan books;
 	int books_error;                  /* 0: the books can be read */

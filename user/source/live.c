@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "runtime/runtime.h"
+#include "source/privilege.h"
 #include "tracer.skel.h"
 
 _Static_assert(WIRE_WINDOW_BYTES == PLAN_WINDOW_BYTES, "an object's window");
@@ -50,23 +51,30 @@ static int on_record(void *context, void *data, size_t len)
 	return --live->left ? 0 : -EAGAIN;
 }
 
-static int explain(int err)
+static void explain(const struct live *live, int err)
 {
+<<<<<<< HEAD
 	char text[128];
 
 	libbpf_strerror(err, text, sizeof(text));
+=======
+	unsigned long long needed = PRIVILEGE_TRACE | (live->method == ATTACH_PERF ? PRIVILEGE_PERF_LINKS : 0);
+
+>>>>>>> 7c1254e (A missing capability is named, with what it is for)
 	if (err == -EPERM || err == -EACCES)
-		log_error(
-			"no permission to trace: run as root, or with CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE "
-			"(CAP_SYS_ADMIN on kernels before 6.6)");
+		privilege_log(err, needed, "no permission to trace (run as root, or see README, Privileges)");
 	else if (err == -ESRCH || err == -ENOENT)
 		log_error(
 			"this kernel has no BTF type information (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed");
 	else if (err == -EINVAL || err == -ENOTSUP)
 		log_error("this kernel refuses the BPF programs: 5.15 or newer is needed (--verbose shows why)");
 	else
+<<<<<<< HEAD
 		log_error("cannot load the BPF programs: %s", text);
 	return err;
+=======
+		log_error("cannot load the BPF programs: %s", strerror(-err));
+>>>>>>> 7c1254e (A missing capability is named, with what it is for)
 }
 
 static int attach_life(struct live *live)
@@ -88,11 +96,16 @@ static int load(struct live *live, const struct live_options *options)
 	struct bpf_program *uprobes[3];
 	int err;
 
+	if (privilege_missing(PRIVILEGE_TRACE))
+		return -EPERM;
 	err = attach_detect(&live->method);
 	if (err)
 		return err;
 	if (options->perf_links)
 		live->method = ATTACH_PERF;
+	err = live->method == ATTACH_PERF ? attach_perf_allowed() : 0;
+	if (err)
+		return err;
 	live->bpf = tracer__open();
 	if (!live->bpf)
 		return -errno;
@@ -130,8 +143,9 @@ int live_open(const struct live_options *options, struct live **out)
 		return explain(-ENOMEM);
 	err = stat("/sys/kernel/btf/vmlinux", &st) ? -ENOENT : load(live, options);
 	if (err) {
+		explain(live, err);
 		live_close(live);
-		return explain(err);
+		return err;
 	}
 	log_debug("attaching by %s", live->method == ATTACH_MULTI ? "uprobe_multi links" : "perf links");
 	*out = live;

@@ -132,6 +132,16 @@ out:
 	return err;
 }
 
+int procfs_may_look(pid_t pid)
+{
+	int fd = proc_open(pid, "mem");
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 bool procfs_parse_mapping(char *line, struct procfs_mapping *out)
 {
 	char permissions[5];

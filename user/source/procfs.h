@@ -27,6 +27,8 @@ uint64_t procfs_start_ns(uint64_t exact_ns);
 int procfs_stat(pid_t pid, struct procfs_stat *out);
 /* argv, each argument NUL-terminated, cut off at PROCFS_MAX_COMMAND. 0, -ESRCH. Empty for kernel threads and zombies. */
 int procfs_command(pid_t pid, struct strbuf *out);
+/* Would the kernel let us look into its memory and mappings? 0, -EACCES, -ESRCH. */
+int procfs_may_look(pid_t pid);
 /* Real uid. 0, -ESRCH. */
 int procfs_user(pid_t pid, uint32_t *user);
 /* The path in the v2 hierarchy, or in the first one there is. 0, -ESRCH. */

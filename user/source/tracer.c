@@ -159,6 +159,9 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		return -EINVAL;
 	if (tracked_by_pid(&tracer->tracked, (uint32_t)pid))
 		return 0;
+	err = how == BIRTH_ATTACH ? procfs_may_look(pid) : 0;
+	if (err)
+		return err;
 	pidfd = open_pidfd(pid);
 	if (pidfd < 0)
 		return pidfd;

@@ -41,7 +41,8 @@ void tracer_abandon(struct tracer *tracer);
 /*
  * Follows @pid. BIRTH_LAUNCH: a child of ours that waits before its exec; @command (argv, each
  * NUL-terminated) is what it will run. BIRTH_ATTACH: it runs already; its libraries are attached to
- * before this returns, and @command is not used. 0; -ESRCH; -EINVAL a kernel thread; -ENOSPC.
+ * before this returns, and @command is not used. 0; -ESRCH; -EINVAL a kernel thread; -ENOSPC; -EACCES: see
+ * PRIVILEGE_OTHERS.
  */
 int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len);
 

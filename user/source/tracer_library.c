@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "source/held.h"
+#include "source/privilege.h"
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
 
@@ -78,6 +79,7 @@ int tracer_attach_library(struct tracer *tracer, struct library *library)
 		err = live_attach(tracer->live, library->index, &library->plan, path, &library->attachment);
 	if (err) {
 		library->state = LIBRARY_UNSUPPORTED;
+		snprintf(library->why, sizeof(library->why), "cannot attach: %s", strerror(-err));
 		cannot_attach(library, err);
 		return err;
 	}
@@ -105,7 +107,7 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 			return;
 	}
 	if (library->state == LIBRARY_UNSUPPORTED) {
-		unsupported(tracer, tracked, library, "not supported");
+		unsupported(tracer, tracked, library, library->why);
 		return;
 	}
 	if (tracked->runtime_count == TRACKED_MAX_RUNTIMES) {
@@ -115,8 +117,9 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 	if (library->state == LIBRARY_PLANNED &&
 	    !library_code_intact(library, (pid_t)tracked->pid, base, &breakpoint)) {
 		library->state = LIBRARY_UNSUPPORTED;
+		snprintf(library->why, sizeof(library->why), "its code was changed in memory");
 		log_warning("the library in process %u was changed in memory: not attached", tracked->pid);
-		unsupported(tracer, tracked, library, "its code was changed in memory");
+		unsupported(tracer, tracked, library, library->why);
 		return;
 	}
 	if (library->state == LIBRARY_PLANNED) {
@@ -125,7 +128,7 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 		if (twin)
 			library = twin;
 		else if (tracer_attach_library(tracer, library)) {
-			unsupported(tracer, tracked, library, "cannot attach");
+			unsupported(tracer, tracked, library, library->why);
 			return;
 		}
 	}
@@ -152,23 +155,17 @@ struct scan {
 static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 {
 	struct scan *scan = context;
-	struct tracer *tracer = scan->tracer;
 	struct library *library;
 	int err;
 
 	err = libraries_of_mapping(scan->tracer->libraries, (pid_t)scan->tracked->pid, mapping, &library);
-	if (err == -EPERM || err == -EACCES) {
-		tracer->callbacks.inexact(tracer->callbacks.context, scan->process, REASON_UNSUPPORTED,
-					  "the files it maps may not be looked at (CAP_CHECKPOINT_RESTORE)");
+	if (err == -EPERM || err == -EACCES || err == -ENOMEM)
 		return err;
-	}
 	if (err == -ESRCH)
 		return 0; /* this mapping is gone: others may still be there */
-	if (err == -ENOMEM)
-		return err;
 	if (err) {
-		tracer->callbacks.inexact(tracer->callbacks.context, scan->process, REASON_UNSUPPORTED,
-					  "a file that it maps could not be read");
+		scan->tracer->callbacks.inexact(scan->tracer->callbacks.context, scan->process, REASON_UNSUPPORTED,
+						"a file that it maps could not be read");
 		return 0;
 	}
 	if (!library)
@@ -183,6 +180,18 @@ static int scan_mapping(void *context, const struct procfs_mapping *mapping)
 	return tracked_by_process(&scan->tracer->tracked, scan->process) == scan->tracked ? 0 : -ESRCH;
 }
 
+/* A process that began to run as another user, say: it may hold what nobody here can see. */
+static void may_not_look(struct tracer *tracer, uint32_t process, int err)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	strbuf_adds(&text, "the files it maps may not be looked at: ");
+	if (!privilege_explain(&text, PRIVILEGE_TRACE | PRIVILEGE_OTHERS))
+		strbuf_adds(&text, strerror(-err));
+	tracer->callbacks.inexact(tracer->callbacks.context, process, REASON_UNSUPPORTED, strbuf_str(&text));
+	strbuf_fini(&text);
+}
+
 void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 {
 	struct scan scan = {.tracer = tracer, .tracked = tracked, .process = tracked->process};
@@ -191,6 +200,10 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
 	if (!err || err == -ESRCH)
 		return;
+	if (err == -EPERM || err == -EACCES) {
+		may_not_look(tracer, scan.process, err);
+		return;
+	}
 	log_warning("cannot look for libraries in process %u: %s", tracked->pid, strerror(-err));
 	tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_UNSUPPORTED,
 				  "its mappings could not be looked at");
