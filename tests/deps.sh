@@ -13,13 +13,8 @@ if_root=
 [ "${1-}" != --if-root ] || { if_root=yes; shift; }
 
 # g++ for its library: clang++ builds the stand-in runtime with it.
-<<<<<<< HEAD
-build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev"
+build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev libseccomp-dev"
 test="binutils cpio lld libcmocka-dev clang-format python3 python3-pytest python3-jsonschema python3-pip python3-venv qemu-system-x86 util-linux zstd"
-=======
-build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev"
-test="binutils lld libcmocka-dev clang-format python3 python3-pytest python3-jsonschema python3-pip python3-venv util-linux zstd"
->>>>>>> 7c1254e (A missing capability is named, with what it is for)
 case "${1-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
+#include "cmd/confine.h"
 #include "cmd/options.h"
 #include "cmd/session.h"
 #include "source/privilege.h"
@@ -132,7 +133,7 @@ int cmd_attach(int argc, char **argv)
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
 	if (session_open(&options, NULL, &session))
 		return CMD_EXIT_FAILED;
-	if (follow_all(session, &options))
+	if (confine(&options, CONFINE_TRACER) || follow_all(session, &options))
 		goto out;
 	if (session_library_seen(session))
 		log_info("attached; Ctrl-C ends and reports");

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
+#include "cmd/confine.h"
 #include "cmd/options.h"
 #include "cmd/report.h"
 #include "model/model.h"
@@ -290,6 +291,8 @@ int cmd_census(int argc, char **argv)
 
 	options_parse_census(argc, argv, &options);
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
+	if (confine(&options, CONFINE_CENSUS))
+		return CMD_EXIT_FAILED;
 	taking.options = &options;
 	taking.model = model_new(&model_options);
 	if (!taking.model) {

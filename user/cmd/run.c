@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
+#include "cmd/confine.h"
 #include "cmd/launch.h"
 #include "cmd/linked.h"
 #include "cmd/options.h"
@@ -143,6 +144,8 @@ static int adopt_and_trace(const struct options *options)
 		log_error("cannot follow the command: %s", strerror(-err));
 		goto out;
 	}
+	if (confine(options, CONFINE_TRACER))
+		goto out;
 	for (size_t i = 0; i < options->prepare_count; i++)
 		session_prepare(session, options->prepare[i]);
 	session_watch(session, STDIN_FILENO);
@@ -178,6 +181,11 @@ static int run_and_trace(const struct options *options)
 	err = session_follow(session, launch.pid, BIRTH_LAUNCH, strbuf_str(&command), command.len);
 	if (err) {
 		log_error("cannot follow the command: %s", strerror(-err));
+		launch_cancel(&launch);
+		goto out;
+	}
+	/* After all that is executed here: the command, and its loader that was asked for libraries. */
+	if (confine(options, CONFINE_TRACER)) {
 		launch_cancel(&launch);
 		goto out;
 	}

@@ -53,14 +53,10 @@ static int on_record(void *context, void *data, size_t len)
 
 static void explain(const struct live *live, int err)
 {
-<<<<<<< HEAD
+	unsigned long long needed = PRIVILEGE_TRACE | (live->method == ATTACH_PERF ? PRIVILEGE_PERF_LINKS : 0);
 	char text[128];
 
 	libbpf_strerror(err, text, sizeof(text));
-=======
-	unsigned long long needed = PRIVILEGE_TRACE | (live->method == ATTACH_PERF ? PRIVILEGE_PERF_LINKS : 0);
-
->>>>>>> 7c1254e (A missing capability is named, with what it is for)
 	if (err == -EPERM || err == -EACCES)
 		privilege_log(err, needed, "no permission to trace (run as root, or see README, Privileges)");
 	else if (err == -ESRCH || err == -ENOENT)
@@ -69,12 +65,7 @@ static void explain(const struct live *live, int err)
 	else if (err == -EINVAL || err == -ENOTSUP)
 		log_error("this kernel refuses the BPF programs: 5.15 or newer is needed (--verbose shows why)");
 	else
-<<<<<<< HEAD
 		log_error("cannot load the BPF programs: %s", text);
-	return err;
-=======
-		log_error("cannot load the BPF programs: %s", strerror(-err));
->>>>>>> 7c1254e (A missing capability is named, with what it is for)
 }
 
 static int attach_life(struct live *live)
@@ -139,8 +130,10 @@ int live_open(const struct live_options *options, struct live **out)
 
 	libbpf_set_print(print_libbpf);
 	live = calloc(1, sizeof(*live));
-	if (!live)
-		return explain(-ENOMEM);
+	if (!live) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
 	err = stat("/sys/kernel/btf/vmlinux", &st) ? -ENOENT : load(live, options);
 	if (err) {
 		explain(live, err);
