@@ -163,10 +163,10 @@ class Program:
 class Bufscope(Program):
     """bufscope itself. What it runs shares its stdin and stdout, so the handshake is with that."""
 
-    def __init__(self, arguments, folder, name="bufscope", **kwargs):
+    def __init__(self, arguments, folder, name="bufscope", program=(BUFSCOPE,), **kwargs):
         self.report_path = os.path.join(str(folder), name + ".json")
         self.snapshots = 0
-        super().__init__([BUFSCOPE] + arguments, folder, name, **kwargs)
+        super().__init__([*program, *arguments], folder, name, **kwargs)
 
     def snapshot(self):
         """What has been recorded at this moment."""
