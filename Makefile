@@ -9,6 +9,8 @@
 #   make check      install, build, run every test this machine can run (tests/run)
 #   make check-kernels  the integration core on Debian's 6.1 and 6.12 kernels, and on this one
 #   make unit       only build the unit tests
+#   make asan       bufscope under the address and undefined-behaviour sanitizers
+#   make fuzz       the fuzz targets (tests/check-fuzz runs them)
 #   make bench      what an event costs, as ratios; the collector's speed and memory
 
 VERSION := 0.1.0
@@ -87,12 +89,6 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/asan/libbufscope.a
 $(BUILD)/tests/unit/test_tt_metal: tests/unit/standin_tt_metal.cpp
 
 unit: $(UNIT_BIN)
-
-# Fuzz targets: without arguments each runs a fixed number of inputs; docs/testing.md has the libFuzzer line.
-$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(BUILD)/asan/libbufscope.a
-	@mkdir -p $(@D)
-	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(SANITIZE) -MMD -MP -o $@ $< $(BUILD)/asan/libbufscope.a $(LDLIBS)
 
 $(BUILD)/tests/check_vmlinux: tests/check_vmlinux.c
 	@mkdir -p $(@D)

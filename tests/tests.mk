@@ -44,6 +44,50 @@ standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-wor
 
 .PHONY: standin
 
+# Fuzz targets: libFuzzer, so all of it by clang. tests/check-fuzz runs them; docs/testing.md tells how to fuzz for longer.
+FUZZ_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+FUZZ_LIB_SRC := $(filter user/base/% user/elf/% user/model/% user/runtime/% user/view/% user/event.c user/cmd/options.c \
+	user/source/decode.c user/source/procfs.c user/source/core_%,$(LIB_SRC))
+FUZZ_BIN := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+$(BUILD)/fuzz/user/%.o: user/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CLANG) $(CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/libbufscope.a: $(FUZZ_LIB_SRC:%.c=$(BUILD)/fuzz/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(BUILD)/fuzz/libbufscope.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CLANG) $(CPPFLAGS) -Itests/fuzz -DSTANDIN_PLAIN='"$(STANDIN_PLAIN)"' -DSTANDIN_PIMPL='"$(STANDIN_PIMPL)"' \
+		$(FUZZ_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< $(BUILD)/fuzz/libbufscope.a $(LDLIBS) $(FUZZ_LINK)
+
+$(BUILD)/tests/fuzz/fuzz_options: FUZZ_LINK := -Wl,--wrap=exit
+# It changes the stand-in libraries.
+$(BUILD)/tests/fuzz/fuzz_learn: $(STANDIN_PLAIN) $(STANDIN_PIMPL)
+
+fuzz: $(FUZZ_BIN)
+
+.PHONY: fuzz
+
+# bufscope itself under the sanitizers, and a library that makes calls fail: tests/integration/test_faults.py.
+INJECT := $(BUILD)/tests/inject.so
+$(BUILD)/bufscope-asan: $(USER_SRC:%.c=$(BUILD)/asan/%.o)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(INJECT): tests/inject.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -Wno-nonnull-compare -O2 -g -fPIC -shared -MMD -MP -o $@ $< -ldl
+
+asan: $(BUILD)/bufscope-asan $(INJECT)
+
+.PHONY: asan
+
 # The test command of the README. Where it cannot install anything it says what is missing and goes on.
 check:
 	tests/deps.sh --if-root test
