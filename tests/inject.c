@@ -7,8 +7,8 @@
  *
  * KIND: malloc (and calloc, realloc), open, mmap, bpf, perf_event_open, epoll, read (and pread,
  * process_vm_readv). The log is made when the call has failed. N = 0: nothing fails; the log gets the
- * numbers of those calls that no earlier one was like: made from the same place in the program, called from
- * the same place.
+ * numbers of those calls that no earlier one was like. Alike are calls with the same @FRAMES innermost
+ * frames that are the program's own: KIND:0:FRAMES.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,11 +29,10 @@
 
 #define MAX_STACKS   8192
 #define STACK_FRAMES 32
-#define OWN_FRAMES   1 /* that tell places in the program apart */
 
 static struct {
 	char kind[32];
-	unsigned long at, count;
+	unsigned long at, count, frames;
 	int log_fd;
 	void *program; /* where it is loaded */
 	pid_t pid;     /* 0: not yet */
@@ -58,7 +57,7 @@ static void note_new_stack(void)
 	uint64_t hash = 0;
 	Dl_info info;
 
-	for (int i = 0, own = 0; i < depth && own < OWN_FRAMES; i++) {
+	for (unsigned long i = 0, own = 0; i < (unsigned long)depth && own < inject.frames; i++) {
 		if (!dladdr(frames[i], &info) || info.dli_fbase != inject.program)
 			continue;
 		own++;
@@ -106,7 +105,7 @@ __attribute__((constructor)) static void start(void)
 	Dl_info info;
 	void *frame;
 
-	if (!what || !log || sscanf(what, "%31[^:]:%lu", inject.kind, &inject.at) != 2)
+	if (!what || !log || sscanf(what, "%31[^:]:%lu:%lu", inject.kind, &inject.at, &inject.frames) < 2)
 		return;
 	inject.log_fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (inject.log_fd < 0)

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "elf/elf_file.h"
+#include "fail_alloc.h"
 
 extern char **environ;
 
@@ -375,6 +376,30 @@ static void test_cut_while_open(void **state)
 	free(library.data);
 }
 
+/* "Not defined" for want of memory can be told from the file's own answer. */
+static void test_error_is_kept(void **state)
+{
+	struct elf_symbol symbol;
+	struct library library;
+	struct elf_file *file;
+	int fd;
+
+	(void)state;
+	compile(FLAGS(BUILD_ID), &library);
+	fd = memfd_create("library", MFD_CLOEXEC);
+	assert_int_equal(write(fd, library.data, library.len), library.len);
+	assert_int_equal(elf_file_open(fd, "library", &file), 0);
+	assert_int_equal(elf_file_symbol(file, "nothing", false, &symbol), -ENOENT);
+	assert_int_equal(elf_file_error(file), 0);
+	fail_alloc_at(0);
+	assert_int_not_equal(elf_file_symbol(file, "hidden", true, &symbol), 0);
+	assert_true(fail_alloc_off());
+	assert_int_equal(elf_file_error(file), -ENOMEM);
+	elf_file_close(file);
+	close(fd);
+	free(library.data);
+}
+
 static void ask_everything(struct elf_file *file)
 {
 	static const char *const names[] = {"first", "second", "table", "outside", "nothing", "hidden"};
@@ -444,6 +469,7 @@ int main(void)
 		cmocka_unit_test(test_libraries),       cmocka_unit_test(test_plt_stubs),
 		cmocka_unit_test(test_build_id_absent), cmocka_unit_test(test_not_elf),
 		cmocka_unit_test(test_cut_while_open),  cmocka_unit_test(test_truncated_and_mutated),
+		cmocka_unit_test(test_error_is_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
