@@ -120,10 +120,12 @@ static int check_pid(pid_t pid)
 	}
 	if (!err)
 		err = procfs_mappings(pid, check_mapping, &process);
-	if (err) {
+	if (err == -ESRCH)
+		log_error("cannot look into process %d: no such process", pid);
+	else if (err)
 		privilege_log(err, PRIVILEGE_OTHERS, "cannot look into process %d", pid);
+	if (err)
 		return CMD_EXIT_FAILED;
-	}
 	if (!process.found && process.unreadable) {
 		privilege_log(-EPERM, PRIVILEGE_OTHERS | PRIVILEGE(CAP_CHECKPOINT_RESTORE),
 			      "cannot read what process %d maps", pid);
