@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -36,10 +37,25 @@ def layout(request):
 
 
 def bpf_objects(kind):
-    """id -> object, of programs or links; with the processes that hold them."""
+    """id -> object, of programs or links."""
     tool = shutil.which("bpftool") or "/usr/sbin/bpftool"
     out = subprocess.run([tool, "-j", kind, "list"], capture_output=True, text=True)
     return {entry["id"]: entry for entry in json.loads(out.stdout or "[]")} if out.returncode == 0 else {}
+
+
+def held_by_others():
+    """(kind, id) of the programs and links that processes of other sessions hold: they are not this test's."""
+    held, ours = set(), os.getsid(0)
+    for path in glob.glob("/proc/[0-9]*/fdinfo/*"):
+        try:
+            if os.getsid(int(path.split("/")[2])) == ours:
+                continue
+            with open(path) as file:
+                text = file.read()
+        except (OSError, ValueError):
+            continue            # it has just ended
+        held.update((kind, int(ident)) for kind, ident in re.findall(r"^(prog|link)_id:\s*(\d+)$", text, re.MULTILINE))
+    return held
 
 
 def pinned():
@@ -57,10 +73,11 @@ def uprobe_events():
 
 
 def orphans(before):
-    """BPF programs and links that are new and that no process holds."""
-    return {(kind, ident, str(entry.get("name") or entry.get("type")))
-            for kind in ("prog", "link") for ident, entry in bpf_objects(kind).items()
-            if ident not in before[kind] and not entry.get("pids")}
+    """BPF programs and links that are new, but for what others on this machine hold."""
+    new = {(kind, ident): str(entry.get("name") or entry.get("type"))
+           for kind in ("prog", "link") for ident, entry in bpf_objects(kind).items() if ident not in before[kind]}
+    others = held_by_others() if new else set()
+    return {(*key, name) for key, name in new.items() if key not in others}
 
 
 @pytest.fixture(autouse=True)
