@@ -356,3 +356,10 @@ def test_devices_are_told_before_their_buffers(books_test):
     script = "".join(f"chip c{i} {i % 8}\nthreads {threads} alloc b{i}-% c{i} L1_SMALL 64 32\n" for i in range(rounds))
     process = books_test(script + "books told\nwait told")
     counts(process, allocated=rounds * threads)
+
+
+def test_first_event_names_the_command(tmp_path):
+    bufscope = TextRun(["sh", "-c", "exec /bin/true"], tmp_path, options=("--events", str(tmp_path / "events")))
+    assert bufscope.wait() == 0
+    said = [re.sub(r"PID \d+", "PID", line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert said == ["· [PID] Executes sh -c 'exec /bin/true'", "· [PID] Replaced by exec", "· [PID] Exited with status 0"]

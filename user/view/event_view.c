@@ -202,6 +202,11 @@ static void event_text_process(struct strbuf *out, const struct event_view *view
 		strbuf_adds(out, "Forked");
 		if (notice->fork.parent)
 			strbuf_addf(out, " from PID %u", notice->fork.parent->pid);
+	} else if (notice->kind == NOTICE_EXEC && notice->process->born == BIRTH_LAUNCH &&
+		   !notice->process->exec_count) {
+		/* We started it as ourselves; it becomes the command. */
+		strbuf_adds(out, "Executes ");
+		phrase_command(out, notice->process->command, notice->process->command_len);
 	} else {
 		verb = out->len;
 		phrase_end(out, notice->process);
