@@ -222,3 +222,69 @@ def test_nobody_waits_for_perf_links(tmp_path, stopper, orphans_are_ours):
     text.until_clean()
     program.go()
     assert program.wait() == 0
+
+
+# ---- a debugger at the same place ----
+
+def probed_places(folder, layout="pimpl"):
+    """Where bufscope puts its probes into the code of the library."""
+    program = Program(harness.standin("load\nwait idle", layout, load=False), folder, "probed")
+    program.ready("idle")
+    text = Text(program.pid, harness.library(layout))
+    bufscope = attach([program.pid], folder, name="probing")
+    places = text.breakpoints()
+    os.kill(bufscope.pid, signal.SIGINT)
+    assert bufscope.wait() == 0
+    program.go()
+    assert program.wait() == 0
+    return places
+
+
+def test_a_debuggers_breakpoint_comes_and_goes(tmp_path):
+    """Set while the probes are there, it finds and leaves 0xcc: nothing is missed."""
+    program = Program(harness.standin("load\nwait idle\nmesh m 2\nalloc a m DRAM 2048 2048\nwait x\nalloc b m DRAM 2048 2048\n"
+                                      "free a\nbooks y\nwait y", load=False), tmp_path)
+    program.ready("idle")
+    text = Text(program.pid, harness.library("pimpl"))
+    bufscope = attach([program.pid], tmp_path)
+    places = text.breakpoints()
+    assert places
+    for at in places:
+        text.write(at, b"\xcc")
+    program.go()
+    program.ready("x")
+    for at in places:
+        text.write(at, b"\xcc")             # what it had found there
+    program.go()
+    books = program.ready("y")
+    process = process_of(bufscope.snapshot(), program.pid)
+    harness.assert_equals_books(process, books)
+    assert process["exact"], process["inexact_reasons"]
+    program.go()
+    assert program.wait() == 0
+    bufscope.finish()
+
+
+def test_a_debuggers_breakpoint_is_there_first(tmp_path):
+    """0xcc in the code is somebody else's, and normal: the library is watched, and the program goes on."""
+    places = probed_places(tmp_path)
+    program = Program(harness.standin("load\nwait idle\nmesh m 2\nalloc a m DRAM 2048 2048\nbooks x\nwait x\nfree a\nbooks y\nwait y",
+                                      load=False), tmp_path)
+    program.ready("idle")
+    text = Text(program.pid, harness.library("pimpl"))
+    for at in places:
+        text.write(at, b"\xcc")
+    bufscope = attach([program.pid], tmp_path)
+    program.go()
+    books = program.ready("x")
+    harness.assert_equals_books(process_of(bufscope.snapshot(), program.pid), books)
+    for at in places:
+        text.write(at, text.original[at:at + 1])    # the debugger takes them away, ours with them
+    program.go()
+    program.ready("y")
+    process = process_of(bufscope.snapshot(), program.pid)
+    assert not process["exact"]                     # and that is not passed over
+    assert "its probes were taken away" in process["inexact_reasons"][0]["text"]
+    program.go()
+    assert program.wait() == 0
+    bufscope.finish()

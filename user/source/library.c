@@ -277,6 +277,24 @@ bool library_code_intact(const struct library *library, pid_t pid, uint64_t base
 	return true;
 }
 
+bool library_probes_in_place(const struct library *library, pid_t pid, uint64_t base)
+{
+	uint8_t in_file[8], in_memory[8];
+
+	for (size_t i = 0; i < library->plan.probe_count; i++) {
+		const struct probe_plan *probe = &library->plan.probes[i];
+
+		/* That one comes and goes. */
+		if (probe->role == PROBE_DESTROY)
+			continue;
+		if (pread(library->fd, in_file, sizeof(in_file), (off_t)probe->place.file_offset) == sizeof(in_file) &&
+		    !procfs_read_memory(pid, base + probe->place.vaddr, in_memory, sizeof(in_memory)) &&
+		    !memcmp(in_file, in_memory, sizeof(in_file)))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Is what stands there still the file's own bytes? The loader maps the whole library from its beginning,
  * then the parts over it, and clears what is behind the data: until it has, a counter holds something else.

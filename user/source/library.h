@@ -68,6 +68,12 @@ uint64_t library_base(const struct library *library, const struct procfs_mapping
  */
 bool library_code_intact(const struct library *library, pid_t pid, uint64_t base, bool *breakpoint);
 
+/*
+ * Are the probes of an attached library still in the process's code? False only when the file's own bytes
+ * are back at one of them, as after a debugger that had its breakpoint there first took it away.
+ */
+bool library_probes_in_place(const struct library *library, pid_t pid, uint64_t base);
+
 /* How many objects the library has made in this process, by its own counter. -1: it cannot be told. */
 int64_t library_objects_made(const struct library *library, pid_t pid, uint64_t base);
 

@@ -255,6 +255,7 @@ void tracer_sync(struct tracer *tracer)
 	} while (tracer->full_batch);
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
 		tracer_lookup_lost(tracer, tracked, time_ns);
+	tracer_check_probes(tracer);
 }
 
 size_t tracer_process_count(const struct tracer *tracer)

@@ -69,6 +69,9 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked);
 /* Which of the process's runtimes is this library? It is made one if its mapping was not noticed so far. */
 uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint32_t index);
 
+/* Says of which processes the probes are gone, so that they are not called exact. */
+void tracer_check_probes(struct tracer *tracer);
+
 /* tracer_census.c */
 struct tracer_hold;
 /* Keeps an event back if it is of the process whose census is being taken. */

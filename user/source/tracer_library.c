@@ -230,6 +230,25 @@ uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint3
 	return tracked->runtime_count ? (uint32_t)tracked->runtime_count - 1 : 0;
 }
 
+void tracer_check_probes(struct tracer *tracer)
+{
+	struct tracked_runtime *runtime;
+	struct tracked *tracked;
+	size_t cursor = 0;
+
+	while ((tracked = tracked_next(&tracer->tracked, &cursor))) {
+		for (uint32_t i = 0; i < tracked->runtime_count; i++) {
+			runtime = &tracked->runtime[i];
+			if (runtime->unprobed || !runtime->base || runtime->library->state != LIBRARY_ATTACHED ||
+			    library_probes_in_place(runtime->library, (pid_t)tracked->pid, runtime->base))
+				continue;
+			runtime->unprobed = true;
+			unsupported(tracer, tracked, runtime->library,
+				    "its probes were taken away, by a debugger perhaps");
+		}
+	}
+}
+
 /* ---- held objects ---- */
 
 void tracer_arm_destroy(struct tracer *tracer)

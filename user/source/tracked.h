@@ -22,6 +22,7 @@ struct tracked_runtime {
 	uint64_t base;                 /* where it is loaded; 0: not known */
 	uint64_t text_start, text_end; /* its executable mapping there */
 	bool told;                     /* a forked child is not worth a word until it uses what it inherited */
+	bool unprobed;                 /* it was said that its probes are gone */
 };
 
 struct tracked {
