@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0) */
 /*
- * The kernel side. Two kinds of probe (copy an object, note a call) and the life of processes, all
- * into one ring buffer, so that their order is known. Knows no runtime: what to copy comes from the
+ * The kernel side. Three kinds of probe (copy an object, note a call, find the object whose allocation
+ * failed) and the life of processes, all into one ring buffer, so that their order is known. Knows no runtime: what to copy comes from the
  * probe's cookie and the map of libraries.
  *
  * Runs inside the traced program's calls. It never waits and never writes to user memory; when the
@@ -208,16 +208,31 @@ static __always_inline struct wire_process *current_process(u64 *pid_tgid)
 	return bpf_map_lookup_elem(&processes, &pid);
 }
 
-/* Copies what the library's plan says of an object; false when it cannot be read. */
-static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 from)
+/* Where the object's window is; false when its pointer cannot be read. */
+static __always_inline bool find_window(const struct wire_library *library, u64 object, u64 *from)
+{
+	*from = object;
+	if (library->indirect && !read_pointer(from, object + library->pointer_offset))
+		return false;
+	*from += library->window_offset;
+	return true;
+}
+
+static __always_inline bool copy_window(u8 *window, const struct wire_library *library, u64 from)
 {
 	u32 len = library->window_len;
 
 	if (len > WIRE_WINDOW_BYTES)
 		len = WIRE_WINDOW_BYTES;
-	if (library->indirect && !read_pointer(&from, from + library->pointer_offset))
-		return false;
-	return bpf_probe_read_user(window, len, (const void *)(from + library->window_offset)) == 0;
+	return bpf_probe_read_user(window, len, (const void *)from) == 0;
+}
+
+/* Copies what the library's plan says of an object; false when it cannot be read. */
+static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 object)
+{
+	u64 from;
+
+	return find_window(library, object, &from) && copy_window(window, library, from);
 }
 
 static __always_inline void lost_object(struct wire_process *process, u64 cookie)
@@ -311,6 +326,128 @@ SEC("uprobe")
 int on_destroy(struct pt_regs *ctx)
 {
 	return note_call(ctx, false, 0);
+}
+
+/* The general register with this number in the encoding of instructions. */
+static __always_inline u64 numbered_register(struct pt_regs *ctx, u32 number)
+{
+	u64 value = 0;
+
+#define TAKE(n, name)                   \
+	do {                            \
+		u64 loaded = ctx->name; \
+		barrier_var(loaded);    \
+		if (number == (n))      \
+			value = loaded; \
+	} while (0)
+	TAKE(0, ax);
+	TAKE(1, cx);
+	TAKE(2, dx);
+	TAKE(3, bx);
+	TAKE(5, bp);
+	TAKE(6, si);
+	TAKE(7, di);
+	TAKE(8, r8);
+	TAKE(9, r9);
+	TAKE(10, r10);
+	TAKE(11, r11);
+	TAKE(12, r12);
+	TAKE(13, r13);
+	TAKE(14, r14);
+	TAKE(15, r15);
+#undef TAKE
+	return value;
+}
+
+/* Is this the window of an object that is being allocated, of this type and on a device? */
+static __always_inline bool is_pending(u8 *window, const struct wire_library *library, u64 base, u32 type, u64 from)
+{
+	u64 device, vtable;
+
+	if (!copy_window(window, library, from))
+		return false;
+	if (*(u32 *)(window + (library->type_at & 0x3c)) != type || window[library->status_at & 0x3f] != 0)
+		return false;
+	device = *(u64 *)(window + (library->device_at & 0x38));
+	return read_pointer(&vtable, device) &&
+	       (vtable == base + library->chip_vtable || vtable == base + library->mesh_vtable);
+}
+
+/*
+ * Whoever called the allocator goes on with the object afterwards, so it is in a register that calls
+ * preserve, or on the stack. 0: none, or more than one that it could be. @window is used meanwhile.
+ */
+static __always_inline u64 find_pending(struct pt_regs *ctx, u8 *window, const struct wire_library *library, u64 base,
+					u32 type)
+{
+	u64 saved[6] = {ctx->bx, ctx->bp, ctx->r12, ctx->r13, ctx->r14, ctx->r15};
+	u64 stack = ctx->sp, word, from, found = 0, found_from = 0;
+
+	for (u32 i = 0; i < 6 + WIRE_STACK_WORDS; i++) {
+		if (i < 6)
+			word = saved[i];
+		else if (!read_pointer(&word, stack + (i - 6) * 8))
+			break;
+		if (word < 4096 || word % 8 || word >> 47 || !find_window(library, word, &from))
+			continue;
+		/* Several ways may lead to one window. */
+		if (from == found_from || !is_pending(window, library, base, type, from))
+			continue;
+		if (found)
+			return 0;
+		found = word;
+		found_from = from;
+	}
+	return found;
+}
+
+/* Stands where an allocation has failed and not yet thrown. Cold, so it may take its time. */
+SEC("uprobe")
+int on_failure(struct pt_regs *ctx)
+{
+	u8 window[WIRE_WINDOW_BYTES] __attribute__((aligned(8))) = {};
+	struct wire_process *process;
+	struct wire_library *library;
+	struct wire_object *record;
+	u64 cookie, device, base, object, pid_tgid;
+	u32 index, type = 0;
+
+	process = current_process(&pid_tgid);
+	if (!process)
+		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	index = WIRE_COOKIE_LIBRARY(cookie);
+	library = bpf_map_lookup_elem(&libraries, &index);
+	if (!library)
+		return 0;
+	base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
+	bpf_probe_read_user(&type, sizeof(type), (const void *)numbered_register(ctx, WIRE_COOKIE_ARGUMENT(cookie)));
+	object = find_pending(ctx, window, library, base, type);
+	if (object && !copy_object(window, library, object))
+		object = 0;
+	device = *(u64 *)(window + (library->device_at & 0x38));
+	/* As in on_object(): the device's record comes first. */
+	if (object && !device_known(process, device))
+		tell_device(process, library, device, base, pid_tgid);
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (!record) {
+		count_lost(process, &process->lost.others);
+		return 0;
+	}
+	head_fill(&record->head, process, pid_tgid, WIRE_OBJECT);
+	record->head.role = WIRE_COOKIE_ROLE(cookie);
+	record->head.library = index;
+	record->object = object;
+	if (object) {
+		__builtin_memcpy(record->window, window, sizeof(window));
+	} else {
+		/* Of what was asked only the type is known. */
+		record->head.flags |= WIRE_NOT_FOUND;
+		__builtin_memset(record->window, 0, sizeof(record->window));
+		*(u32 *)(record->window + (library->type_at & 0x3c)) = type;
+	}
+	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	return 0;
 }
 
 SEC("raw_tp/sched_process_fork")

@@ -15,6 +15,7 @@
 #define WIRE_MAX_LIBRARIES 256  /* different library files observed in one run */
 #define WIRE_MAX_PROCESSES 8192 /* followed at the same time */
 #define WIRE_KNOWN_DEVICES 8    /* a power of two */
+#define WIRE_STACK_WORDS   256  /* of the stack, searched for an object */
 
 enum wire_kind {
 	WIRE_OBJECT = 1, /* struct wire_object: a probe whose argument is an object */
@@ -28,6 +29,7 @@ enum wire_kind {
 /* wire_head.flags */
 #define WIRE_LOST_BEFORE 1 /* records of this process were lost since its last record: see wire_process */
 #define WIRE_UNREADABLE  2 /* the memory to be copied was not there; the copy is zero */
+#define WIRE_NOT_FOUND   4 /* a failed allocation: no object on the stack is surely the one; only its type is known */
 
 struct wire_head {
 	__u64 time_ns; /* CLOCK_BOOTTIME */
@@ -118,11 +120,13 @@ struct wire_library {
 	__u16 array_offset;
 	__u16 stride;
 	__u16 tagged;
-	__u32 padding;
+	/* In the window, to know an object that is being allocated: the four bytes of its type, and a byte that is 0 then. */
+	__u16 type_at;
+	__u16 status_at;
 };
 
 /*
- * A probe's cookie: bits 0-3 role, 4-7 argument (0 or 1), 8-23 library, 24-63 vaddr of the probed
+ * A probe's cookie: bits 0-3 role, 4-7 argument (0 or 1; for a failed allocation a register's number), 8-23 library, 24-63 vaddr of the probed
  * instruction (so that the load base is known at each hit).
  */
 #define WIRE_COOKIE(role, argument, library, vaddr) \

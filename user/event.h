@@ -45,6 +45,7 @@ enum event_kind {
 	EVENT_CENSUS = 14,   /* a census ended: all EVENT_BOOKS of it came before */
 	EVENT_RESTART =
 		15, /* the table of @process is rebuilt: what a census found follows, as allocations at time 0 */
+	EVENT_OUT_OF_MEMORY = 16, /* an allocation failed: the runtime had no room for it */
 };
 
 /*
@@ -107,7 +108,10 @@ enum buffer_fault {
 	BUFFER_FAULT_IMPLAUSIBLE = 2, /* the bytes do not make a buffer of the known layout; only @object is valid */
 };
 
-/* ALLOCATE, FREE; RELEASE, UNSURE: only @object. */
+/*
+ * ALLOCATE, FREE; RELEASE, UNSURE: only @object. OUT_OF_MEMORY: what was asked for, without an address; with a
+ * fault only @type is known, if that.
+ */
 struct event_buffer {
 	uint64_t object; /* address of the runtime's object in the process: its identity while alive */
 	uint64_t device_object;
@@ -178,7 +182,7 @@ struct event {
 		struct event_birth birth;
 		struct event_runtime runtime;
 		struct event_device device;
-		struct event_buffer buffer; /* ALLOCATE FREE RELEASE UNSURE */
+		struct event_buffer buffer; /* ALLOCATE FREE RELEASE UNSURE OUT_OF_MEMORY */
 		uint64_t device_object;     /* CLOSE */
 		uint64_t allocator;         /* BULK_FREE */
 		struct event_exit exit;

@@ -22,6 +22,21 @@ uint32_t standin_throw_no_address(const char *file, int line)
 	standin_throw(file, line, "allocation_status_ != ALLOCATION_REQUESTED",
 		      "Can only query the address of a buffer that has been allocated");
 }
+
+namespace detail
+{
+void tt_throw(const char *file, int line, const char *condition, const char *prefix, Format format,
+	      const uint64_t &size, const char *const &type, const uint32_t &banks)
+{
+	const std::string values[] = {std::to_string(size), type, std::to_string(banks)};
+	std::string text(format.text, format.len);
+
+	for (const std::string &value : values)
+		text.replace(text.find("{}"), 2, value);
+	throw std::runtime_error(std::string(prefix) + " @ " + file + ":" + std::to_string(line) + ": " + condition +
+				 "\ninfo:\n" + text);
+}
+} // namespace detail
 } // namespace assert
 
 namespace tt_metal
@@ -29,6 +44,7 @@ namespace tt_metal
 static constexpr DeviceAddr kAlignment = 32;
 static constexpr DeviceAddr kDramBytes = 1ull << 30;
 static constexpr DeviceAddr kTraceBytes = 30000000;
+static const char kOutOfMemory[] = "Out of Memory: Not enough space to allocate {} B {} buffer across {} banks";
 static const char *const kTypeNames[kBufferTypes] = {"DRAM", "L1", "SYSTEM_MEMORY", "L1_SMALL", "TRACE"};
 
 BankManager::BankManager(BufferType type, uint32_t banks, DeviceAddr base, DeviceAddr bytes_per_bank)
@@ -55,9 +71,9 @@ DeviceAddr BankManager::allocate_buffer(DeviceAddr size, DeviceAddr page_size)
 		at = block.first + block.second;
 	}
 	if (at + need > limit_)
-		throw std::runtime_error("Out of Memory: Not enough space to allocate " + std::to_string(size) + " B " +
-					 kTypeNames[static_cast<int>(buffer_type_)] + " buffer across " +
-					 std::to_string(banks_) + " banks");
+		assert::detail::tt_throw(__FILE__, __LINE__, "address.has_value()", "TT_FATAL",
+					 {kOutOfMemory, sizeof(kOutOfMemory) - 1}, size,
+					 kTypeNames[static_cast<int>(buffer_type_)], banks_);
 	blocks_[at] = need;
 	return at;
 }

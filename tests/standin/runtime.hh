@@ -42,6 +42,17 @@ namespace assert
  * wheels does not.
  */
 uint32_t standin_throw_no_address(const char *file, int line);
+
+/* A format string goes by value, what is to be formatted by reference: as in the real library. */
+namespace detail
+{
+struct Format {
+	const char *text;
+	size_t len;
+};
+[[noreturn]] void tt_throw(const char *file, int line, const char *condition, const char *prefix, Format format,
+			   const uint64_t &size, const char *const &type, const uint32_t &banks);
+} // namespace detail
 } // namespace assert
 
 namespace tt_metal
@@ -243,7 +254,8 @@ class BankManager
 {
       public:
 	BankManager(BufferType type, uint32_t banks, DeviceAddr base, DeviceAddr bytes_per_bank);
-	DeviceAddr allocate_buffer(DeviceAddr size, DeviceAddr page_size);
+	/* In a file of its own in the real library. */
+	__attribute__((noinline)) DeviceAddr allocate_buffer(DeviceAddr size, DeviceAddr page_size);
 	void deallocate_buffer(DeviceAddr address);
 	void deallocate_all();
 	DeviceAddr bytes_per_bank(DeviceAddr size, DeviceAddr page_size) const;

@@ -143,6 +143,17 @@ static inline int case_free(struct model_case *c, uint32_t process, uint64_t obj
 	return case_apply(c, &event, process);
 }
 
+/* @size 0: only the type is known. */
+static inline int case_oom(struct model_case *c, uint32_t process, uint64_t device, enum memory_type type,
+			   uint64_t size)
+{
+	struct event event = case_buffer_event(EVENT_OUT_OF_MEMORY, 0x9000, device, type, size);
+
+	if (!size)
+		event.buffer.fault = BUFFER_FAULT_UNREADABLE;
+	return case_apply(c, &event, process);
+}
+
 /* RELEASE, UNSURE */
 static inline int case_object(struct model_case *c, uint32_t process, enum event_kind kind, uint64_t object)
 {

@@ -19,6 +19,12 @@
 
 namespace tt::assert {
 [[noreturn]] void tt_throw(const char *text);
+struct Format {
+	const char *text;
+	uint64_t len;
+};
+[[noreturn]] void tt_throw(const char *file, int line, const char *condition, const char *prefix, Format format,
+			   const uint64_t &size, const char *const &type);
 }
 
 namespace tt::tt_metal {
@@ -67,7 +73,15 @@ Device::~Device() = default;
 class Buffer;
 
 class BankManager {
+	BufferType type_;
+	uint64_t (*take_)(uint64_t size);
+
 public:
+#ifdef UNNAMED_BANKS
+	OUTLINE uint64_t allocate_block(uint64_t size, uint64_t page_size);
+#else
+	OUTLINE uint64_t allocate_buffer(uint64_t size, uint64_t page_size);
+#endif
 	OUTLINE void deallocate_all();
 };
 
@@ -255,6 +269,36 @@ Buffer::~Buffer()
 #endif
 }
 void destroy_one(Buffer *buffer) { buffer->~Buffer(); }
+
+#ifdef OTHER_MESSAGE
+#define NO_ROOM "Cannot allocate {} B {}"
+#else
+#define NO_ROOM "Out of Memory: Not enough space to allocate {} B {} buffer"
+#endif
+#ifdef UNNAMED_BANKS
+#define allocate_buffer allocate_block
+#endif
+extern const char *const type_names[];
+const char *const type_names[] = {"DRAM", "L1", "SYSTEM_MEMORY", "L1_SMALL", "TRACE"};
+uint64_t BankManager::allocate_buffer(uint64_t size, uint64_t page_size)
+{
+	uint64_t at;
+
+	/* read on the way that goes well, too */
+	if (type_ == BufferType::SYSTEM_MEMORY)
+		tt::assert::tt_throw("type");
+	at = take_(size / page_size);
+	if (!at) {
+#ifdef MAY_RETURN
+		if (type_names[(int)type_] == type_names[page_size])
+			return 0;
+#endif
+		tt::assert::tt_throw("bank.cpp", 99, "address", "TT_FATAL", {NO_ROOM, sizeof(NO_ROOM) - 1}, size,
+				     type_names[(int)type_]);
+	}
+	return at;
+}
+#undef allocate_buffer
 
 void BankManager::deallocate_all() { tt::assert::tt_throw("bank"); }
 uint64_t AllocatorImpl::allocate_buffer(Buffer *) { return 4096; }

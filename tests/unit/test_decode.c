@@ -82,6 +82,24 @@ static void test_object(void **state)
 	assert_int_equal(decode(&record, sizeof(record), &out), -EINVAL);
 }
 
+/* A failed allocation: without its object the type is still decoded. */
+static void test_failure(void **state)
+{
+	struct wire_object record = {.head = head(WIRE_OBJECT, PROBE_OUT_OF_MEMORY), .object = 0x1000, .window = {42}};
+	struct decoded out;
+
+	(void)state;
+	assert_int_equal(decode(&record, sizeof(record), &out), 0);
+	assert_int_equal(out.event.kind, EVENT_OUT_OF_MEMORY);
+	assert_int_equal(out.event.buffer.size_bytes, 42);
+	assert_int_equal(out.event.buffer.fault, BUFFER_FAULT_NONE);
+	record.head.flags = WIRE_NOT_FOUND;
+	assert_int_equal(decode(&record, sizeof(record), &out), 0);
+	assert_int_equal(out.event.kind, EVENT_OUT_OF_MEMORY);
+	assert_int_equal(out.event.buffer.size_bytes, 42);
+	assert_int_equal(out.event.buffer.fault, BUFFER_FAULT_UNREADABLE);
+}
+
 static void test_call(void **state)
 {
 	struct wire_call record = {.head = head(WIRE_CALL, PROBE_CLOSE), .argument = 0x2000};
@@ -197,8 +215,8 @@ static void test_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_object), cmocka_unit_test(test_call),    cmocka_unit_test(test_device),
-		cmocka_unit_test(test_life),   cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_object), cmocka_unit_test(test_failure), cmocka_unit_test(test_call),
+		cmocka_unit_test(test_device), cmocka_unit_test(test_life),    cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests_name("decode", tests, NULL, NULL);

@@ -1407,9 +1407,62 @@ static void test_out_of_memory_for_a_model(void **state)
 	model_free(NULL);
 }
 
+/* What was asked for and who held what is as it was then, whatever happens afterwards. */
+static void test_out_of_memory(void **state)
+{
+	const struct snapshot_failure *failure;
+	const struct snapshot_process *process;
+	struct snapshot *snapshot;
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	case_birth(&c, 1, BIRTH_LAUNCH, 0);
+	case_runtime(&c, 1, 0, true);
+	case_device(&c, 1, 0x5000, 0, 2);
+	case_alloc(&c, 1, 0x100, 0x5000, MEMORY_L1, 1000);
+	case_alloc(&c, 1, 0x200, 0x5000, MEMORY_DRAM, 9000);
+	for (uint32_t other = 2; other < 22; other++) {
+		case_birth(&c, other, BIRTH_FORK, 1);
+		case_runtime(&c, other, 0, true);
+		case_device(&c, other, 0x6000, 1, 1);
+		case_alloc(&c, other, 0x100, 0x6000, MEMORY_L1, 100 * other);
+	}
+	case_exit(&c, 21, 0, 0);
+	case_oom(&c, 1, 0x5000, MEMORY_L1, 4096);
+	case_free(&c, 1, 0x100, 0x5000);
+	for (int i = 0; i < 40; i++)
+		case_oom(&c, 1, 0x5000, MEMORY_L1_SMALL, 512);
+	case_exit(&c, 1, 0, 9);
+	snapshot = case_snapshot(&c);
+	assert_non_null(snapshot);
+	process = case_find(snapshot, 1);
+	assert_non_null(process);
+	assert_true(process->exact && case_balanced(process) && case_consistent(process));
+	assert_int_equal(process->out_of_memory, 41);
+	assert_int_equal(process->failure_count, 32);
+	failure = &process->failures[0];
+	assert_int_equal(failure->size_bytes, 4096);
+	assert_int_equal(failure->chip_count, 2);
+	assert_int_equal(failure->thread, 77);
+	/* 20 were running, one of them the one that asked; the ended one holds nothing */
+	assert_int_equal(failure->holder_count, SNAPSHOT_MAX_HOLDERS);
+	assert_int_equal(failure->holders_left_out, 20 - SNAPSHOT_MAX_HOLDERS);
+	assert_int_equal(failure->holders[0].bytes, 2000);
+	assert_int_equal(failure->holders[0].pid, 12344 + 20);
+	for (uint32_t i = 1; i < failure->holder_count; i++)
+		assert_true(failure->holders[i].bytes <= failure->holders[i - 1].bytes);
+	assert_int_equal(failure->holders[SNAPSHOT_MAX_HOLDERS - 1].bytes, 600);
+	assert_int_equal(failure->books_ns, 0);
+	assert_int_equal(process->failures[1].holder_count, 0);
+	snapshot_free(snapshot);
+	case_fini(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_out_of_memory),
 		cmocka_unit_test(test_allocate_and_free),
 		cmocka_unit_test(test_peaks_of_bytes_and_of_buffers),
 		cmocka_unit_test(test_mesh_counts_once_and_on_each_chip),

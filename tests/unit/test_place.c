@@ -23,7 +23,7 @@
 /* A file with one executable segment that holds @code and nothing else. */
 static struct elf_file *make_file_with(const uint8_t *code, size_t len, uint32_t segment_flags)
 {
-	uint8_t image[CODE_OFFSET + 512] = {0};
+	uint8_t image[2048] = {0};
 	Elf64_Ehdr eh = {.e_ident = ELFMAG,
 			 .e_type = ET_DYN,
 			 .e_machine = EM_X86_64,
@@ -154,7 +154,9 @@ static void test_place_outside(void **state)
 }
 
 struct seen {
-	size_t loads, stores, compares, calls, returns;
+	size_t loads, stores, compares, calls, returns, cuts;
+	int base;
+	bool tail;
 	struct insn_value load, store, stored, compare, with, returned, argument[6], called;
 	uint64_t target;
 };
@@ -167,6 +169,7 @@ static enum insn_verdict record(void *context, const struct insn_fact *fact)
 	case INSN_FACT_LOAD:
 		seen->loads++;
 		seen->load = fact->a;
+		seen->base = fact->base;
 		break;
 	case INSN_FACT_STORE:
 		seen->stores++;
@@ -182,11 +185,15 @@ static enum insn_verdict record(void *context, const struct insn_fact *fact)
 		seen->calls++;
 		seen->target = fact->target;
 		seen->called = fact->a;
+		seen->tail = fact->tail;
 		memcpy(seen->argument, fact->argument, sizeof(seen->argument));
 		break;
 	case INSN_FACT_RETURN:
 		seen->returns++;
 		seen->returned = fact->a;
+		break;
+	case INSN_FACT_CUT_OFF:
+		seen->cuts++;
 		break;
 	case INSN_FACT_SHIFT:
 		break;
@@ -245,6 +252,59 @@ static void test_trace_accessors(void **state)
 	/* push rbx; mov rbx,rdi; call +0; mov rax,[rbx+8]; pop rbx; ret: kept over a call */
 	assert_int_equal(trace(CODE("\x53\x48\x89\xfb\xe8\0\0\0\0\x48\x8b\x43\x08\x5b\xc3"), true, &seen), 0);
 	assert_true(insn_is_load(&seen.returned, 0, 1, 8));
+}
+
+/* What somebody must know who says that a piece of code never returns. */
+static void test_trace_says_what_it_left_out(void **state)
+{
+	char branches[2 * 260 + 1];
+	struct seen seen;
+
+	(void)state;
+	/* mov eax,[rdi]; ret: the address is in rdi alone; mov eax,[rdi+4]; ret: it is not */
+	assert_int_equal(trace(CODE("\x8b\x07\xc3"), true, &seen), 0);
+	assert_int_equal(seen.base, 7);
+	assert_int_equal(seen.cuts, 0);
+	assert_int_equal(trace(CODE("\x8b\x47\x04\xc3"), true, &seen), 0);
+	assert_int_equal(seen.base, -1);
+	/* call +0; ret is no tail; jmp out of the function is one */
+	assert_int_equal(trace(CODE("\xe8\0\0\0\0\xc3"), true, &seen), 0);
+	assert_false(seen.tail);
+	assert_int_equal(trace(CODE("\xe9\x10\0\0\0"), true, &seen), 0);
+	assert_true(seen.tail);
+	/* je out of the function; ret */
+	assert_int_equal(trace(CODE("\x74\x10\xc3"), true, &seen), 0);
+	assert_int_equal(seen.cuts, 1);
+	/* je +1; ret; and then nothing that decodes */
+	assert_int_equal(trace(CODE("\x74\x01\xc3\x06"), true, &seen), 0);
+	assert_int_equal(seen.cuts, 1);
+	/* more branches than are remembered */
+	memset(branches, 0, sizeof(branches));
+	for (size_t i = 0; i < sizeof(branches) - 1; i += 2)
+		branches[i] = 0x74;
+	branches[sizeof(branches) - 1] = (char)0xc3;
+	assert_int_equal(trace(branches, sizeof(branches), true, &seen), 0);
+	assert_int_equal(seen.cuts, 1);
+}
+
+/* A place in the middle of a function, which the caller found. */
+static void test_place_at(void **state)
+{
+	/* ret; mov edx,[rbx]; call +0; 5-byte nop */
+	static const uint8_t code[] = "\xc3\x8b\x13\xe8\0\0\0\0\x0f\x1f\x44\0\0";
+	struct elf_file *file = make_file(code, sizeof(code) - 1);
+	struct place place;
+
+	(void)state;
+	assert_int_equal(place_at(file, CODE_VADDR + 1, &place), 0);
+	assert_int_equal(place.vaddr, CODE_VADDR + 1);
+	assert_int_equal(place.cost, PLACE_SINGLE_STEP);
+	assert_int_equal(place.skipped_bytes, 0);
+	assert_string_equal(place.instruction, "mov edx, dword ptr [rbx]");
+	assert_int_equal(place_at(file, CODE_VADDR + 3, &place), -ENOTSUP);
+	assert_int_equal(place_at(file, CODE_VADDR + 8, &place), -ENOTSUP);
+	assert_int_equal(place_at(file, 0, &place), -ERANGE);
+	elf_file_close(file);
 }
 
 static void test_trace_never_guesses(void **state)
@@ -339,6 +399,8 @@ int main(void)
 		cmocka_unit_test(test_place_cases),
 		cmocka_unit_test(test_place_outside),
 		cmocka_unit_test(test_trace_accessors),
+		cmocka_unit_test(test_trace_says_what_it_left_out),
+		cmocka_unit_test(test_place_at),
 		cmocka_unit_test(test_trace_never_guesses),
 		cmocka_unit_test(test_trace_branches_and_bounds),
 		cmocka_unit_test(test_trace_random_code),

@@ -182,6 +182,19 @@ static void check_fields(const struct library_plan *plan, bool pimpl)
 	assert_true(plan->made_counter_vaddr != 0);
 }
 
+/* One place that only a failure reaches, behind the function's start, on a read through a register. */
+static void check_failure(const struct library_plan *plan)
+{
+	const struct probe_plan *probe = find_probe(plan, PROBE_OUT_OF_MEMORY);
+
+	assert_non_null(probe);
+	assert_ptr_equal(probe, &plan->probes[plan->probe_count - 1]);
+	assert_int_not_equal(plan->probes[plan->probe_count - 2].role, PROBE_OUT_OF_MEMORY);
+	assert_true(probe->place.skipped_bytes > 0);
+	assert_true(probe->argument < 16);
+	assert_non_null(strstr(probe->place.instruction, "dword ptr [r"));
+}
+
 static void check_sound(const char *compiler, const char *const *flags, bool pimpl, bool plain_array)
 {
 	struct strbuf report = STRBUF_INIT;
@@ -195,6 +208,7 @@ static void check_sound(const char *compiler, const char *const *flags, bool pim
 	if (plan_bytes(library.data, library.len, &plan, &report))
 		fail_msg("%s %s %s: %s", compiler, flags[0], flags[1] ? flags[1] : "", strbuf_str(&report));
 	check_fields(&plan, pimpl);
+	check_failure(&plan);
 	assert_int_equal(plan.weak_this_offset, 0);
 	assert_int_equal(plan.walk.chip_id_offset, 24);
 	assert_true(plan.walk.chip_vtable != 0 && plan.walk.mesh_vtable != plan.walk.chip_vtable);
@@ -263,6 +277,17 @@ static void test_damaged(void **state)
 	check_damaged(FLAGS("-O2", "-DNO_HOOKED"), 0, "ok buffer.hooked 73: assumed from layout row");
 	check_damaged(FLAGS("-O2", "-DNO_HOOKED", "-DSHIFTED"), -ENOTSUP,
 		      "refused buffer.hooked: no function shows it");
+}
+
+/* A failed allocation that cannot be seen for certain is not seen; the rest works. */
+static void test_failure_is_not_guessed(void **state)
+{
+	(void)state;
+	check_damaged(FLAGS("-O2", "-DOTHER_MESSAGE"), 0,
+		      "no out of memory: BankManager::allocate_buffer shows no place");
+	check_damaged(FLAGS("-O2", "-DMAY_RETURN"), 0, "no out of memory: BankManager::allocate_buffer shows no place");
+	check_damaged(FLAGS("-O2", "-DUNNAMED_BANKS"), 0,
+		      "no out of memory: BankManager::allocate_buffer is not exported");
 }
 
 /* Where in the file the function is. */
@@ -482,6 +507,21 @@ static void test_decode(void **state)
 	bad[0].hooked = 1;
 	assert_false(decode(&bad[0], PROBE_ALLOCATE, &buffer));
 	assert_false(decode(&bad[0], PROBE_FREE, &buffer));
+	/* one that could not be allocated has no address and no status */
+	bad[7].address = UINT64_MAX;
+	bad[7].hooked = 7;
+	assert_true(decode(&bad[7], PROBE_OUT_OF_MEMORY, &buffer));
+	assert_int_equal(buffer.type, MEMORY_L1);
+	assert_int_equal(buffer.size_bytes, 8192);
+	assert_int_equal(buffer.device_object, 0x7000);
+	for (size_t i = 0; i < 5; i++) {
+		assert_true(decode(&bad[i], PROBE_OUT_OF_MEMORY, &buffer));
+		assert_int_equal(buffer.fault, i == 0 ? BUFFER_FAULT_NONE : BUFFER_FAULT_IMPLAUSIBLE);
+		assert_int_equal(buffer.type, MEMORY_L1);
+	}
+	assert_true(decode(&bad[9], PROBE_OUT_OF_MEMORY, &buffer));
+	assert_int_equal(buffer.type, MEMORY_TYPE_COUNT);
+	assert_int_equal(buffer.fault, BUFFER_FAULT_IMPLAUSIBLE);
 	/* a destroyed object's fields say nothing */
 	assert_true(decode(&bad[6], PROBE_DESTROY, &buffer));
 	assert_int_equal(buffer.fault, BUFFER_FAULT_NONE);
@@ -551,13 +591,10 @@ static void test_released(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sound_plain),
-		cmocka_unit_test(test_sound_pimpl),
-		cmocka_unit_test(test_damaged),
-		cmocka_unit_test(test_patched_code),
-		cmocka_unit_test(test_truncated_and_mutated),
-		cmocka_unit_test(test_check_library),
-		cmocka_unit_test(test_decode),
+		cmocka_unit_test(test_sound_plain),   cmocka_unit_test(test_sound_pimpl),
+		cmocka_unit_test(test_damaged),       cmocka_unit_test(test_failure_is_not_guessed),
+		cmocka_unit_test(test_patched_code),  cmocka_unit_test(test_truncated_and_mutated),
+		cmocka_unit_test(test_check_library), cmocka_unit_test(test_decode),
 		cmocka_unit_test(test_released),
 	};
 

@@ -229,6 +229,30 @@ static void build_partial(struct model_case *c)
 	case_exit(c, 1, 0, 6);
 }
 
+/* Two processes on one device, and no room: once on a mesh, once where only the type could be read. */
+static void build_starved(struct model_case *c)
+{
+	static const uint64_t objects[] = {0x100, 0x200};
+
+	case_birth(c, 1, BIRTH_ATTACH, 0);
+	case_birth(c, 2, BIRTH_ATTACH, 0);
+	case_runtime(c, 1, 0, true);
+	case_runtime(c, 2, 0, true);
+	case_device(c, 1, DEVICE, 0, 8);
+	case_device(c, 2, DEVICE, 3, 1);
+	case_alloc(c, 1, 0x100, DEVICE, MEMORY_DRAM, 700 * MB);
+	case_alloc(c, 1, 0x200, DEVICE, MEMORY_DRAM, 200 * MB);
+	case_alloc(c, 2, 0x100, DEVICE, MEMORY_DRAM, 1500 * MB);
+	case_oom(c, 1, DEVICE, MEMORY_DRAM, UINT64_C(12000) * MB);
+	case_books(c, 1, DEVICE, MEMORY_DRAM, objects, 2, 100 * MB);
+	case_census(c, 1, NULL);
+	case_oom(c, 1, DEVICE, MEMORY_DRAM, UINT64_C(12000) * MB);
+	case_oom(c, 2, DEVICE, MEMORY_L1, 4096);
+	case_oom(c, 2, DEVICE, MEMORY_L1_SMALL, 0);
+	case_oom(c, 2, DEVICE, MEMORY_TYPE_COUNT, 0);
+	case_oom(c, 2, 0x7777, MEMORY_L1, 2048);
+}
+
 static void assert_no_control_characters(const struct strbuf *text)
 {
 	for (size_t i = 0; i < text->len; i++)
@@ -404,6 +428,22 @@ static void test_trouble(void **state)
 	assert_text(&c, "trouble.narrow.txt", &narrow);
 	assert_json(&c, "trouble.json");
 	case_fini(&c);
+}
+
+static void test_starved(void **state)
+{
+	struct text_view two = {.style = {.width = 80}, .max_buffers = 2};
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	build_starved(&c);
+	assert_text(&c, "starved.txt", &test_text_utf8);
+	assert_text(&c, "starved.two.txt", &two);
+	assert_json(&c, "starved.json");
+	case_fini(&c);
+	assert_events(build_starved, "starved.events.txt", false, true);
+	assert_events(build_starved, "starved.events.ndjson", true, true);
 }
 
 static void test_late(void **state)
@@ -773,25 +813,16 @@ static void test_events_out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_demo_text),
-		cmocka_unit_test(test_demo_says_what_lifecycle_says),
-		cmocka_unit_test(test_clean),
-		cmocka_unit_test(test_trouble),
-		cmocka_unit_test(test_late),
-		cmocka_unit_test(test_rebuilt),
-		cmocka_unit_test(test_partial),
-		cmocka_unit_test(test_late_widths),
-		cmocka_unit_test(test_trouble_events),
-		cmocka_unit_test(test_nothing_at_all),
-		cmocka_unit_test(test_many_warnings),
-		cmocka_unit_test(test_seed_lines),
-		cmocka_unit_test(test_chips),
-		cmocka_unit_test(test_command),
-		cmocka_unit_test(test_fit),
-		cmocka_unit_test(test_table_widths),
-		cmocka_unit_test(test_json_write_error),
-		cmocka_unit_test(test_out_of_memory),
-		cmocka_unit_test(test_events_out_of_memory),
+		cmocka_unit_test(test_demo_text),      cmocka_unit_test(test_demo_says_what_lifecycle_says),
+		cmocka_unit_test(test_clean),          cmocka_unit_test(test_trouble),
+		cmocka_unit_test(test_starved),        cmocka_unit_test(test_late),
+		cmocka_unit_test(test_rebuilt),        cmocka_unit_test(test_partial),
+		cmocka_unit_test(test_late_widths),    cmocka_unit_test(test_trouble_events),
+		cmocka_unit_test(test_nothing_at_all), cmocka_unit_test(test_many_warnings),
+		cmocka_unit_test(test_seed_lines),     cmocka_unit_test(test_chips),
+		cmocka_unit_test(test_command),        cmocka_unit_test(test_fit),
+		cmocka_unit_test(test_table_widths),   cmocka_unit_test(test_json_write_error),
+		cmocka_unit_test(test_out_of_memory),  cmocka_unit_test(test_events_out_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,8 @@ static const char *role_name(enum probe_role role)
 		return "bulk free";
 	case PROBE_DESTROY:
 		return "destroy";
+	case PROBE_OUT_OF_MEMORY:
+		return "out of memory";
 	}
 	return "unknown";
 }
@@ -55,7 +57,7 @@ static void print_probes(const struct library_plan *plan, FILE *out)
 	for (size_t i = 0; i < plan->probe_count; i++) {
 		const struct probe_plan *probe = &plan->probes[i];
 
-		fprintf(out, "  %-9s  0x%-8llx %s  %-12s  %s\n", role_name(probe->role),
+		fprintf(out, "  %-13s  0x%-8llx %s  %-12s  %s\n", role_name(probe->role),
 			(unsigned long long)probe->place.vaddr,
 			probe->place.cost == PLACE_SINGLE_STEP ? "slow probe" : "fast probe", probe->place.instruction,
 			probe->symbol);

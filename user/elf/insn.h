@@ -76,6 +76,7 @@ enum insn_fact_kind {
 	INSN_FACT_SHIFT,    /* a to the right by b */
 	INSN_FACT_CALL,   /* target, slot or a (a pointer that was read); arguments; also a jump out of the function */
 	INSN_FACT_RETURN, /* a: rax */
+	INSN_FACT_CUT_OFF, /* a path was not followed to its end: it left what can be decoded, or the bounds of the run */
 };
 
 struct insn_fact {
@@ -85,6 +86,8 @@ struct insn_fact {
 	uint64_t target;                   /* CALL: where to, or 0 */
 	uint64_t slot;                     /* CALL: through the pointer at this vaddr, or 0 */
 	const struct insn_value *argument; /* CALL: six */
+	bool tail;                         /* CALL: a jump out of the function */
+	int8_t base; /* LOAD: the number of the register that alone is the address, as the encoding has it; -1: none */
 };
 
 enum insn_verdict {

@@ -13,9 +13,9 @@
 
 #define MAX_CODE         4096
 #define MAX_CODE_NO_SIZE 256
-#define MAX_STEPS        800
-#define MAX_PENDING      16
-#define MAX_SEEN         64
+#define MAX_STEPS        3000
+#define MAX_PENDING      192
+#define MAX_SEEN         256
 #define MAX_SLOTS        32
 
 struct slot {
@@ -38,6 +38,7 @@ struct trace {
 	uint64_t start, end;
 	bool branches; /* follow them */
 	bool stop;
+	bool cut_off;
 	const uint8_t *code;
 	unsigned int steps;
 	struct state now;
@@ -231,13 +232,15 @@ static void store_slot(struct trace *t, int64_t at, unsigned int width, const st
 static struct insn_value read_memory(struct trace *t, const cs_x86_op *op)
 {
 	struct insn_value address = address_of(t, op, NULL);
-	struct insn_fact fact = {.kind = INSN_FACT_LOAD};
+	struct insn_fact fact = {.kind = INSN_FACT_LOAD, .base = -1};
 
 	if (is_stack(&address)) {
 		struct slot *slot = find_slot(t, address.add);
 
 		return slot && op->size == 8 ? slot->value : unknown;
 	}
+	if (op->mem.base != X86_REG_INVALID && op->mem.index == X86_REG_INVALID && op->mem.disp == 0)
+		fact.base = (int8_t)insn_register_family(op->mem.base);
 	fact.a = dereference(&address, op->size);
 	if (fact.a.kind == INSN_PATH)
 		report(t, &fact);
@@ -331,8 +334,10 @@ static bool mark_seen(struct trace *t, uint64_t target)
 	for (size_t i = 0; i < t->seen_count; i++)
 		if (t->seen[i] == target)
 			return false;
-	if (t->seen_count == MAX_SEEN)
+	if (t->seen_count == MAX_SEEN) {
+		t->cut_off = true;
 		return false;
+	}
 	t->seen[t->seen_count++] = target;
 	return true;
 }
@@ -347,7 +352,7 @@ static void do_call(struct trace *t, bool tail)
 	static const int order[6] = {INSN_RDI, INSN_RSI, INSN_RDX, INSN_RCX, 8, 9};
 	static const int lost[] = {INSN_RAX, INSN_RCX, INSN_RDX, INSN_RSI, INSN_RDI, 8, 9, 10, 11};
 	const cs_x86_op *op = &t->decoder->insn->detail->x86.operands[0];
-	struct insn_fact fact = {.kind = INSN_FACT_CALL};
+	struct insn_fact fact = {.kind = INSN_FACT_CALL, .tail = tail};
 	struct insn_value argument[6];
 
 	for (size_t i = 0; i < 6; i++)
@@ -396,6 +401,7 @@ static void do_jump(struct trace *t, uint64_t next)
 		t->now.pc = 0;
 		return;
 	}
+	t->cut_off |= !inside(t, target) || t->pending_count == MAX_PENDING;
 	if (inside(t, target) && t->pending_count < MAX_PENDING && mark_seen(t, target)) {
 		t->pending[t->pending_count] = t->now;
 		t->pending[t->pending_count++].pc = target;
@@ -563,12 +569,14 @@ static void execute(struct trace *t, uint64_t next)
 /* Runs one path to its end. -EINVAL: it left what can be decoded. */
 static int run_path(struct trace *t)
 {
-	while (t->now.pc && !t->stop && t->steps++ < MAX_STEPS) {
+	while (t->now.pc && !t->stop) {
 		uint64_t at = t->now.pc, next;
 		size_t offset;
 
-		if (!inside(t, at))
-			return t->branches ? 0 : -EINVAL;
+		if (t->steps++ >= MAX_STEPS || !inside(t, at)) {
+			t->cut_off = true;
+			return t->branches || inside(t, at) ? 0 : -EINVAL;
+		}
 		offset = (size_t)(at - t->start);
 		if (!insn_next(t->decoder, t->code + offset, (size_t)(t->end - at), at))
 			return -EINVAL;
@@ -630,7 +638,12 @@ int insn_trace(struct insn_decoder *decoder, struct elf_file *file, uint64_t vad
 	err = run_path(t);
 	for (size_t i = 0; err == 0 && !t->stop && i < t->pending_count; i++) {
 		t->now = t->pending[i];
-		run_path(t);
+		t->cut_off |= run_path(t) != 0;
+	}
+	if (err == 0 && t->cut_off) {
+		struct insn_fact cut_off = {.kind = INSN_FACT_CUT_OFF};
+
+		fact(context, &cut_off);
 	}
 out:
 	free(code);

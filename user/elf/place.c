@@ -146,6 +146,35 @@ static const struct insn_info *choose(struct elf_file *file, struct prologue *p,
 	return NULL;
 }
 
+static int fill_place(struct elf_file *file, const struct insn_info *insn, struct place *out)
+{
+	out->vaddr = insn->vaddr;
+	out->cost = is_emulated(insn, true) ? PLACE_EMULATED : PLACE_SINGLE_STEP;
+	memcpy(out->instruction, insn->text, sizeof(out->instruction));
+	out->instruction[sizeof(out->instruction) - 1] = 0;
+	return elf_file_offset(file, insn->vaddr, &out->file_offset);
+}
+
+int place_at(struct elf_file *file, uint64_t vaddr, struct place *out)
+{
+	struct prologue p = {0};
+	struct insn_info insn;
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	err = read_head(file, vaddr, 0, &p);
+	if (err)
+		return err;
+	p.decoder = insn_decoder_new();
+	if (!p.decoder)
+		return -ENOMEM;
+	err = insn_decode(p.decoder, p.code, p.len, vaddr, &insn);
+	if (!err)
+		err = can_be_stepped(&insn) ? fill_place(file, &insn, out) : -ENOTSUP;
+	insn_decoder_free(p.decoder);
+	return err;
+}
+
 int place_entry(struct elf_file *file, uint64_t vaddr, uint64_t size, struct place *out)
 {
 	struct prologue p = {0};
@@ -167,12 +196,8 @@ int place_entry(struct elf_file *file, uint64_t vaddr, uint64_t size, struct pla
 		err = -ENOTSUP;
 		goto out;
 	}
-	out->vaddr = insn->vaddr;
 	out->skipped_bytes = (uint32_t)(insn->vaddr - vaddr);
-	out->cost = is_emulated(insn, true) ? PLACE_EMULATED : PLACE_SINGLE_STEP;
-	memcpy(out->instruction, insn->text, sizeof(out->instruction));
-	out->instruction[sizeof(out->instruction) - 1] = 0;
-	err = elf_file_offset(file, insn->vaddr, &out->file_offset);
+	err = fill_place(file, insn, out);
 out:
 	insn_decoder_free(p.decoder);
 	return err;

@@ -33,4 +33,10 @@ struct place {
  */
 int place_entry(struct elf_file *file, uint64_t vaddr, uint64_t size, struct place *out);
 
+/*
+ * A place on the instruction at @vaddr, which the caller knows to be one. skipped_bytes is 0. -ENOTSUP: it must
+ * not be probed; other errors as place_entry().
+ */
+int place_at(struct elf_file *file, uint64_t vaddr, struct place *out);
+
 #endif

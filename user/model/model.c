@@ -97,6 +97,8 @@ static int model_apply_running(struct model *model, struct process *process, con
 	case EVENT_RESTART:
 		process_resynchronise(model, process, event->time_ns);
 		return 0;
+	case EVENT_OUT_OF_MEMORY:
+		return failures_note(model, process, event);
 	case EVENT_EXEC:
 	case EVENT_EXIT:
 		process_end(model, process, event);

@@ -21,6 +21,7 @@
  *   one that told no buffers (books_only) does so if every block of its books has a buffer in the table.
  * - EXEC and EXIT clear. Clearing is idempotent; events of a process that ended are ignored and
  *   counted.
+ * - OUT_OF_MEMORY changes no table: it is counted, with what everybody held at that moment.
  * - A free of an unknown object is counted in unknown_frees, or in double_frees when it was freed
  *   before, and never applied.
  */

@@ -24,6 +24,7 @@ enum notice_kind {
 	NOTICE_LOST = 12,          /* "lost": lost.* */
 	NOTICE_RUNTIME = 13,       /* "runtime": a library is observed in @process: the last of its runtimes */
 	NOTICE_CENSUS = 14,        /* "census": census */
+	NOTICE_OUT_OF_MEMORY = 15, /* "oom": failure */
 };
 
 struct notice {
@@ -54,6 +55,7 @@ struct notice {
 		} cleared;
 		struct event_lost lost;
 		const struct snapshot_census *census;
+		const struct snapshot_failure *failure;
 	};
 };
 

@@ -119,6 +119,7 @@ void process_free(struct process *process)
 	free((char *)shown->command);
 	free((char *)shown->cgroup);
 	process_forget_unmatched(process);
+	free(process->failures);
 	free(process->closures);
 	if (process->marks)
 		process_marks_fini(process->marks);
@@ -515,5 +516,6 @@ size_t process_memory_bytes(const struct process *process)
 	return sizeof(*process) + store_memory_bytes(&process->store) + shape_memory_bytes(&process->shapes) +
 	       device_memory_bytes(&process->devices) + freed_memory_bytes(&process->freed) +
 	       books_memory_bytes(&process->books) + process->closure_capacity * sizeof(*process->closures) +
-	       process->shown.unmatched_count * sizeof(*process->unmatched);
+	       process->shown.unmatched_count * sizeof(*process->unmatched) +
+	       process->shown.failure_count * sizeof(*process->failures);
 }

@@ -23,6 +23,7 @@
 #define PROCESS_MAX_RUNTIMES    64
 #define PROCESS_MAX_MARKS       32
 #define PROCESS_RECALLED_SHAPES 16
+#define FAILURES_KEPT           32 /* failed allocations in full, per process; all are counted */
 
 /* A reason given from outside (model_mark_inexact()). Both strings are owned. */
 struct mark {
@@ -74,6 +75,7 @@ struct process {
 	uint32_t closure_count, closure_capacity;
 	struct closure *closures;
 	struct snapshot_unmatched *unmatched; /* chips owned */
+	struct snapshot_failure *failures;
 	struct doubts doubts;
 	struct mark_set *marks;
 	struct store store;
@@ -135,5 +137,8 @@ void buffers_describe(const struct process *process, const struct record *record
 
 /* unmatched.c: a free of an object that is not in the table. 0 or -ENOMEM. */
 int unmatched_free(struct model *model, struct process *process, const struct event *event);
+
+/* failures.c: an allocation failed. 0 or -ENOMEM. */
+int failures_note(struct model *model, struct process *process, const struct event *event);
 
 #endif

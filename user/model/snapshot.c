@@ -226,6 +226,7 @@ static void snapshot_process(struct arena *arena, const struct process *process,
 	out->cgroup = snapshot_string(arena, out->cgroup);
 	snapshot_runtimes(arena, out);
 	snapshot_unmatched_list(arena, out);
+	out->failures = arena_copy(arena, out->failures, out->failure_count, sizeof(*out->failures));
 	snapshot_devices(arena, process, out);
 	snapshot_buffers(arena, process, out);
 	snapshot_census(arena, out);

@@ -98,6 +98,32 @@ struct snapshot_unmatched {
 	uint64_t freed_ns;     /* ... and when; 0 otherwise */
 };
 
+#define SNAPSHOT_MAX_HOLDERS 16
+
+/* Of the type that was asked for, on the fullest of the chips that were asked for. */
+struct snapshot_holder {
+	char id[48]; /* "PID.START.EXEC" */
+	uint32_t pid;
+	uint64_t buffers, bytes; /* live; sizes as they were asked for */
+};
+
+/* An allocation that failed for want of memory. */
+struct snapshot_failure {
+	uint64_t time_ns;
+	uint32_t thread;
+	bool known; /* what was asked for; otherwise only the type, or not even that (MEMORY_TYPE_COUNT) */
+	enum memory_type type;
+	uint64_t size_bytes, page_size_bytes;
+	uint32_t chip_count;
+	int32_t chips[EVENT_MAX_CHIPS];
+	/* At that moment, of all running processes; largest first. */
+	uint32_t holder_count, holders_left_out;
+	struct snapshot_holder holders[SNAPSHOT_MAX_HOLDERS];
+	/* The allocator's books as a census read them at that time; 0: none did. */
+	uint64_t books_ns;
+	uint64_t capacity_bytes, free_bytes, largest_free_bytes;
+};
+
 /* As the last census read it. Figures are of one chip: bytes per bank x banks. */
 struct snapshot_allocator {
 	uint32_t id;        /* in this process, for its life: in the order in which they were first seen */
@@ -175,6 +201,10 @@ struct snapshot_process {
 
 	const struct snapshot_unmatched *unmatched;
 	size_t unmatched_count; /* kept; unknown_frees counts all */
+
+	uint64_t out_of_memory; /* allocations that failed */
+	const struct snapshot_failure *failures;
+	size_t failure_count; /* kept: the first ones */
 
 	const struct snapshot_runtime *runtimes;
 	size_t runtime_count;

@@ -35,6 +35,11 @@ enum probe_role {
 	PROBE_CLOSE = 3,     /* argument: a device object that is being closed */
 	PROBE_BULK_FREE = 4, /* argument: an allocator about to give everything back */
 	PROBE_DESTROY = 5,   /* argument: an object being destroyed; hit often, so armed only while objects are held */
+	/*
+	 * An allocation has failed. Not at a function's start, so @argument is the number of the register that
+	 * points at the memory type which ran out; the object that was to be allocated is on the stack.
+	 */
+	PROBE_OUT_OF_MEMORY = 6,
 };
 
 struct probe_plan {
@@ -77,7 +82,7 @@ struct library_plan {
 	/* Where the offsets of the decoded fields are in the window: the runtime's own use. */
 	struct {
 		int16_t size, type, status, hooked, address, page_size, allocator; /* -1: not in the window */
-		uint8_t status_allocated;
+		uint8_t status_allocated; /* and 0 while it is being allocated */
 	} field;
 	/* The object's own liveness, for held objects: enable_shared_from_this at this offset; -1: none. */
 	int16_t weak_this_offset;
@@ -101,7 +106,12 @@ struct runtime {
 	 * 0, or -ENOTSUP: recognised but not to be trusted; @report says why. -ENOMEM, -EINVAL.
 	 */
 	int (*plan)(struct elf_file *file, struct library_plan *plan, struct strbuf *report);
-	/* The meaning of a window. Sets buffer->fault when the values are not those of a buffer. Returns false when the hit is none of ours (a hooked allocation that takes no memory). */
+	/*
+	 * The meaning of a window. Of a failed allocation there is no address yet; where @buffer has a fault already
+	 * the window has the type only, and its place in @buffer is all that is filled in. Sets buffer->fault when
+	 * the values are not those of a buffer. Returns false when the hit is none of ours (a hooked allocation that
+	 * takes no memory).
+	 */
 	bool (*decode)(const struct library_plan *plan, enum probe_role role, const uint8_t *window,
 		       struct event_buffer *buffer);
 	/* The layout of the books, likewise (census.h); after plan() succeeded. NULL: no census of this runtime. Same errors. */

@@ -52,7 +52,7 @@ static const struct wanted wanted[] = {
 };
 
 #define WANTED_COUNT (sizeof(wanted) / sizeof(wanted[0]))
-_Static_assert(WANTED_COUNT <= PLAN_MAX_PROBES, "probes do not fit a plan");
+_Static_assert(WANTED_COUNT + TT_METAL_MAX_FAILURES <= PLAN_MAX_PROBES, "probes do not fit a plan");
 
 int tt_metal_trace(struct tt_metal_learn *learn, const char *symbol, insn_fact_fn *fact, void *context)
 {
@@ -236,8 +236,11 @@ static int plan(struct elf_file *file, struct library_plan *out, struct strbuf *
 	learn.decoder = insn_decoder_new();
 	if (!learn.decoder)
 		return -ENOMEM;
-	/* all three, even after a refusal, so that the report is complete */
+	/* all of them, even after a refusal, so that the report is complete */
 	result = plan_probes(&learn);
+	err = result == -ENOMEM ? result : tt_metal_learn_failure(&learn);
+	if (err)
+		result = err;
 	plan_counter(&learn);
 	err = result == -ENOMEM ? result : tt_metal_learn_buffer(&learn);
 	if (err)
@@ -285,12 +288,35 @@ static bool is_plausible(const struct event_buffer *buffer)
 	       buffer->address <= UINT32_MAX; /* the runtime itself asserts this */
 }
 
+/* The buffer that could not be had: it has no address, and no status yet. */
+static bool decode_failure(const struct library_plan *p, const uint8_t *window, struct event_buffer *buffer)
+{
+	struct event_buffer found = {.object = buffer->object, .runtime = buffer->runtime, .fault = buffer->fault};
+
+	if (!decode_type(read_u32(window, p->field.type), &found.type)) {
+		found.type = MEMORY_TYPE_COUNT;
+		found.fault = BUFFER_FAULT_IMPLAUSIBLE;
+	}
+	*buffer = found;
+	found.device_object = read_u64(window, (int16_t)p->read.device_at);
+	found.allocator = read_u64(window, p->field.allocator);
+	found.size_bytes = read_u64(window, p->field.size);
+	found.page_size_bytes = read_u64(window, p->field.page_size);
+	if (!found.fault && is_plausible(&found))
+		*buffer = found;
+	else if (!found.fault)
+		buffer->fault = BUFFER_FAULT_IMPLAUSIBLE;
+	return true;
+}
+
 static bool decode(const struct library_plan *p, enum probe_role role, const uint8_t *window,
 		   struct event_buffer *buffer)
 {
 	struct event_buffer found = {.object = buffer->object, .runtime = buffer->runtime};
 	uint8_t status, hooked;
 
+	if (role == PROBE_OUT_OF_MEMORY)
+		return decode_failure(p, window, buffer);
 	*buffer = found;
 	if (role != PROBE_ALLOCATE && role != PROBE_FREE)
 		return true;

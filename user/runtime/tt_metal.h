@@ -5,6 +5,7 @@
  *
  * tt_metal.c		which functions are probed, the plan, the meaning of a window
  * tt_metal_layout.c	the layout of a Buffer, learnt from its accessors
+ * tt_metal_failure.c	where an allocation that fails is seen
  * tt_metal_walk.c	the way from a device object to the numbers of its chips, learnt likewise
  */
 #ifndef BUFSCOPE_RUNTIME_TT_METAL_H
@@ -28,6 +29,14 @@ int tt_metal_learn_buffer(struct tt_metal_learn *learn);
 
 /* Fills plan->walk and the "device." and "mesh." rows of ->layout. 0, -ENOTSUP, -ENOMEM. */
 int tt_metal_learn_walk(struct tt_metal_learn *learn);
+
+#define TT_METAL_MAX_FAILURES 4
+
+/*
+ * Adds probes (PROBE_OUT_OF_MEMORY) where an allocation has failed. 0, also when the library shows no such
+ * place: the report says so; -ENOMEM.
+ */
+int tt_metal_learn_failure(struct tt_metal_learn *learn);
 
 /*
  * Runs insn_trace() on the function called @symbol. -ENOENT: not defined in the file. Other errors as

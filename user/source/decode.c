@@ -13,10 +13,11 @@ static int decode_object(const struct wire_object *record, const struct library_
 	struct event_buffer *buffer = &event->buffer;
 	enum probe_role role = record->head.role;
 
-	if (role != PROBE_ALLOCATE && role != PROBE_FREE)
+	if (role != PROBE_ALLOCATE && role != PROBE_FREE && role != PROBE_OUT_OF_MEMORY)
 		return -EINVAL;
-	event->kind = role == PROBE_ALLOCATE ? EVENT_ALLOCATE : EVENT_FREE;
+	event->kind = role == PROBE_ALLOCATE ? EVENT_ALLOCATE : role == PROBE_FREE ? EVENT_FREE : EVENT_OUT_OF_MEMORY;
 	buffer->object = record->object;
+	buffer->fault = record->head.flags & WIRE_NOT_FOUND ? BUFFER_FAULT_UNREADABLE : BUFFER_FAULT_NONE;
 	if (record->head.flags & WIRE_UNREADABLE)
 		buffer->fault = BUFFER_FAULT_UNREADABLE;
 	else if (!plan->runtime->decode(plan, role, record->window, buffer))

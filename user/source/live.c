@@ -84,7 +84,7 @@ static int attach_life(struct live *live)
 static int load(struct live *live, const struct live_options *options)
 {
 	size_t ring_bytes = options->ring_bytes ? options->ring_bytes : 64 << 20;
-	struct bpf_program *uprobes[3];
+	struct bpf_program *uprobes[4];
 	int err;
 
 	if (privilege_missing(PRIVILEGE_TRACE))
@@ -103,7 +103,8 @@ static int load(struct live *live, const struct live_options *options)
 	uprobes[0] = live->bpf->progs.on_object;
 	uprobes[1] = live->bpf->progs.on_close;
 	uprobes[2] = live->bpf->progs.on_destroy;
-	for (size_t i = 0; i < 3; i++) {
+	uprobes[3] = live->bpf->progs.on_failure;
+	for (size_t i = 0; i < 4; i++) {
 		bpf_program__set_autoattach(uprobes[i], false);
 		if (live->method == ATTACH_MULTI && attach_expected_type(uprobes[i]))
 			return -EINVAL;
@@ -201,6 +202,8 @@ int live_set_library(struct live *live, uint32_t index, const struct library_pla
 		.array_offset = plan->walk.array_offset,
 		.stride = plan->walk.stride,
 		.tagged = plan->walk.tagged,
+		.type_at = (uint16_t)plan->field.type,
+		.status_at = (uint16_t)plan->field.status,
 	};
 
 	if (index >= WIRE_MAX_LIBRARIES)
@@ -218,7 +221,7 @@ static size_t select_sites(const struct library_plan *plan, uint32_t index, unsi
 {
 	size_t count = 0;
 
-	for (int role = PROBE_DESTROY; role >= PROBE_ALLOCATE; role--) {
+	for (int role = PROBE_OUT_OF_MEMORY; role >= PROBE_ALLOCATE; role--) {
 		for (size_t i = 0; i < plan->probe_count && count < ATTACH_MAX_SITES; i++) {
 			const struct probe_plan *probe = &plan->probes[i];
 
@@ -249,6 +252,9 @@ int live_attach(struct live *live, uint32_t index, const struct library_plan *pl
 		return err;
 	count = select_sites(plan, index, 1u << PROBE_FREE | 1u << PROBE_ALLOCATE, sites);
 	err = attach_program(live->method, live->bpf->progs.on_object, path, sites, count, &out->parts[1]);
+	count = select_sites(plan, index, 1u << PROBE_OUT_OF_MEMORY, sites);
+	if (!err && count)
+		err = attach_program(live->method, live->bpf->progs.on_failure, path, sites, count, &out->parts[2]);
 	if (err)
 		live_attachment_close(out);
 	return err;

@@ -44,7 +44,7 @@ void live_forget(struct live *live, uint32_t pid);
 /* Gives library @index its meaning. -ENOSPC, -ERANGE. Before attaching to it. */
 int live_set_library(struct live *live, uint32_t index, const struct library_plan *plan);
 
-#define LIVE_MAX_ATTACHMENTS 2
+#define LIVE_MAX_ATTACHMENTS 3
 struct live_attachment {
 	struct attachment parts[LIVE_MAX_ATTACHMENTS];
 };

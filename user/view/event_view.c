@@ -55,6 +55,8 @@ static const char *event_word(enum notice_kind kind)
 		return "runtime";
 	case NOTICE_CENSUS:
 		return "census";
+	case NOTICE_OUT_OF_MEMORY:
+		return "oom";
 	}
 	return "unknown";
 }
@@ -192,6 +194,16 @@ static void event_text_census(struct strbuf *out, const struct event_view *view,
 	strbuf_addc(out, '\n');
 }
 
+static void event_text_failure(struct strbuf *out, const struct event_view *view, const struct notice *notice)
+{
+	event_text_start(out, view, notice, STYLE_WARNING);
+	strbuf_adds(out, "Out of memory: asked for ");
+	phrase_asked(out, notice->failure);
+	strbuf_adds(out, "\n   ");
+	phrase_holders(out, notice->failure);
+	strbuf_addc(out, '\n');
+}
+
 /* Fork, exec, exit. */
 static void event_text_process(struct strbuf *out, const struct event_view *view, const struct notice *notice)
 {
@@ -252,6 +264,9 @@ static void event_text(struct strbuf *out, const struct event_view *view, const 
 		break;
 	case NOTICE_CENSUS:
 		event_text_census(out, view, notice);
+		break;
+	case NOTICE_OUT_OF_MEMORY:
+		event_text_failure(out, view, notice);
 		break;
 	}
 }
@@ -361,6 +376,9 @@ static void event_json_body(json_t *object, const struct notice *notice, bool *f
 	case NOTICE_CENSUS:
 		json_fields_census(object, notice->census, failed);
 		json_fields_u64(object, "resynchronised", notice->process->resynchronised, failed);
+		break;
+	case NOTICE_OUT_OF_MEMORY:
+		json_fields_failure(object, notice->failure, failed);
 		break;
 	}
 }

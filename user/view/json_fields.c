@@ -111,6 +111,39 @@ void json_fields_unmatched(json_t *object, const struct snapshot_unmatched *unma
 	json_fields_u64_or_null(object, "freed_thread", unmatched->freed_ns, unmatched->freed_thread, failed);
 }
 
+static json_t *json_fields_holders(const struct snapshot_failure *failure, bool *failed)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; i < failure->holder_count; i++) {
+		json_t *holder = json_object();
+
+		json_fields_string(holder, "process", failure->holders[i].id, failed);
+		json_fields_u64(holder, "pid", failure->holders[i].pid, failed);
+		json_fields_u64(holder, "live_buffers", failure->holders[i].buffers, failed);
+		json_fields_u64(holder, "live_bytes", failure->holders[i].bytes, failed);
+		if (json_array_append_new(array, holder))
+			*failed = true;
+	}
+	return array;
+}
+
+void json_fields_failure(json_t *object, const struct snapshot_failure *failure, bool *failed)
+{
+	bool typed = failure->type != MEMORY_TYPE_COUNT, books = failure->books_ns != 0;
+
+	json_fields_string(object, "type", typed ? memory_type_name(failure->type) : NULL, failed);
+	json_fields_u64_or_null(object, "size_bytes", failure->known, failure->size_bytes, failed);
+	json_fields_u64_or_null(object, "page_size_bytes", failure->known, failure->page_size_bytes, failed);
+	json_fields_set(object, "on_devices", json_fields_chips(failure->chips, failure->chip_count), failed);
+	json_fields_set(object, "holders", json_fields_holders(failure, failed), failed);
+	json_fields_u64(object, "holders_left_out", failure->holders_left_out, failed);
+	json_fields_u64_or_null(object, "books_ns", books, failure->books_ns, failed);
+	json_fields_u64_or_null(object, "capacity_bytes", books, failure->capacity_bytes, failed);
+	json_fields_u64_or_null(object, "free_bytes", books, failure->free_bytes, failed);
+	json_fields_u64_or_null(object, "largest_free_bytes", books, failure->largest_free_bytes, failed);
+}
+
 void json_fields_runtime(json_t *object, const struct snapshot_runtime *runtime, bool *failed)
 {
 	struct strbuf key = STRBUF_INIT;

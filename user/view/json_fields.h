@@ -30,6 +30,8 @@ json_t *json_fields_chips(const int32_t *chips, uint32_t count); /* an array, NU
 /* The fields of a buffer, as in a summary's "buffers". */
 void json_fields_buffer(json_t *object, const struct snapshot_buffer *buffer, bool *failed);
 void json_fields_unmatched(json_t *object, const struct snapshot_unmatched *unmatched, bool *failed);
+/* A failed allocation; without its time and thread. */
+void json_fields_failure(json_t *object, const struct snapshot_failure *failure, bool *failed);
 void json_fields_runtime(json_t *object, const struct snapshot_runtime *runtime, bool *failed);
 
 void json_fields_census(json_t *object, const struct snapshot_census *census, bool *failed); /* without its time */

@@ -146,6 +146,22 @@ static json_t *json_view_unmatched(const struct snapshot_process *process, bool 
 	return array;
 }
 
+static json_t *json_view_failures(const struct snapshot_process *process, bool *failed)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < process->failure_count; i++) {
+		json_t *failure = json_object();
+
+		json_fields_u64(failure, "time_ns", process->failures[i].time_ns, failed);
+		json_fields_u64(failure, "thread", process->failures[i].thread, failed);
+		json_fields_failure(failure, &process->failures[i], failed);
+		if (json_array_append_new(array, failure))
+			*failed = true;
+	}
+	return array;
+}
+
 static json_t *json_view_allocators(const struct snapshot_process *process, bool *failed)
 {
 	json_t *array = json_array();
@@ -200,6 +216,7 @@ static void json_view_counts(json_t *object, const struct snapshot_process *proc
 	json_fields_u64(object, "uncertain", process->uncertain, failed);
 	json_fields_u64(object, "unknown_frees", process->unknown_frees, failed);
 	json_fields_u64(object, "double_frees", process->double_frees, failed);
+	json_fields_u64(object, "out_of_memory", process->out_of_memory, failed);
 }
 
 /* All of a process but its buffers. */
@@ -225,6 +242,7 @@ static json_t *json_view_process_head(const struct snapshot_process *process, bo
 	json_fields_set(object, "runtimes", json_view_runtimes(process, failed), failed);
 	json_view_counts(object, process, failed);
 	json_fields_set(object, "unmatched_frees", json_view_unmatched(process, failed), failed);
+	json_fields_set(object, "failed_allocations", json_view_failures(process, failed), failed);
 	json_fields_set(object, "devices", json_view_devices(process, failed), failed);
 	json_fields_set(object, "allocators", json_view_allocators(process, failed), failed);
 	json_fields_set(object, "census", json_view_census(process, failed), failed);

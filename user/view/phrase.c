@@ -139,6 +139,43 @@ void phrase_since(struct strbuf *out, const struct snapshot_process *process, ui
 	units_duration(out, time_ns - process->observed_ns);
 }
 
+void phrase_asked(struct strbuf *out, const struct snapshot_failure *failure)
+{
+	if (!failure->known) {
+		strbuf_addf(out, "%s memory (how much could not be read)",
+			    failure->type == MEMORY_TYPE_COUNT ? "some" : memory_type_name(failure->type));
+		return;
+	}
+	strbuf_addf(out, "%llu bytes (", (unsigned long long)failure->size_bytes);
+	units_size(out, failure->size_bytes);
+	strbuf_addf(out, ") %s on ", memory_type_name(failure->type));
+	phrase_devices(out, failure->chips, failure->chip_count);
+}
+
+void phrase_holders(struct strbuf *out, const struct snapshot_failure *failure)
+{
+	for (uint32_t i = 0; i < failure->holder_count; i++) {
+		strbuf_addf(out, "%sPID %u holds %llu buffers, ", i ? "; " : "", failure->holders[i].pid,
+			    (unsigned long long)failure->holders[i].buffers);
+		units_mb(out, failure->holders[i].bytes);
+		strbuf_addf(out, " of %s", memory_type_name(failure->type));
+	}
+	if (failure->holders_left_out)
+		strbuf_addf(out, "; %u more processes hold less", failure->holders_left_out);
+	if (!failure->holder_count)
+		strbuf_adds(out, failure->chip_count ? "no followed process holds any" : "who holds what is not known");
+	if (failure->chip_count > 1)
+		strbuf_adds(out, ", on the fullest of these devices");
+	if (failure->books_ns) {
+		strbuf_adds(out, "; the books, when they were read: ");
+		units_mb(out, failure->free_bytes);
+		strbuf_adds(out, " free of ");
+		units_mb(out, failure->capacity_bytes);
+		strbuf_adds(out, ", the largest block ");
+		units_mb(out, failure->largest_free_bytes);
+	}
+}
+
 void phrase_verdict(struct strbuf *out, const struct snapshot_process *process,
 		    const struct snapshot_unmatched *unmatched)
 {

@@ -23,6 +23,10 @@ void phrase_removed(struct strbuf *out, const struct style *style, const struct 
 		    uint64_t device_buffers, uint64_t bytes);
 /* "+12.4 s" after the start of observation; "?" when it is not known. */
 void phrase_since(struct strbuf *out, const struct snapshot_process *process, uint64_t time_ns);
+/* "1.00 MB L1 on device 0"; what of a failed allocation is not known is said. */
+void phrase_asked(struct strbuf *out, const struct snapshot_failure *failure);
+/* "PID 12 holds 3 buffers, 12.00 MB of it; ...", and what the books said. */
+void phrase_holders(struct strbuf *out, const struct snapshot_failure *failure);
 /* Why a free matched nothing: "allocated before tracking started", ... */
 void phrase_verdict(struct strbuf *out, const struct snapshot_process *process,
 		    const struct snapshot_unmatched *unmatched);

@@ -224,6 +224,38 @@ static void text_unmatched(struct strbuf *out, const struct text_view *view, con
 		strbuf_addf(out, "  ... and %llu more\n", TEXT_LLU(total - shown));
 }
 
+static void text_failures(struct strbuf *out, const struct text_view *view, const struct snapshot_process *process)
+{
+	uint64_t shown = process->failure_count < view->max_buffers ? process->failure_count : view->max_buffers;
+	struct strbuf line = STRBUF_INIT;
+
+	if (!process->out_of_memory)
+		return;
+	strbuf_adds(out, "\nOut of memory\n");
+	for (uint64_t i = 0; i < shown; i++) {
+		const struct snapshot_failure *failure = &process->failures[i];
+		size_t start;
+
+		strbuf_adds(out, "  ");
+		style_mark(out, &view->style, STYLE_WARNING);
+		strbuf_adds(out, " asked for ");
+		phrase_asked(out, failure);
+		strbuf_addc(out, '\n');
+		start = out->len;
+		strbuf_adds(out, "      at ");
+		phrase_since(out, process, failure->time_ns);
+		strbuf_addf(out, " by thread %u: ", failure->thread);
+		strbuf_reset(&line);
+		phrase_holders(&line, failure);
+		style_wrap(out, &view->style, strbuf_str(&line), (unsigned int)(out->len - start), 6);
+	}
+	if (process->out_of_memory > shown)
+		strbuf_addf(out, "  ... and %llu more\n", TEXT_LLU(process->out_of_memory - shown));
+	if (strbuf_error(&line))
+		out->error = strbuf_error(&line);
+	strbuf_fini(&line);
+}
+
 /* A path may be longer than any line and has no place to break it: it is never cut, it may be copied. */
 static void text_runtimes(struct strbuf *out, const struct snapshot_process *process)
 {
@@ -288,6 +320,7 @@ static void text_block(struct strbuf *out, const struct text_view *view, const s
 	text_counts(out, view, process);
 	peaks_table(out, &view->style, process);
 	text_unmatched(out, view, process);
+	text_failures(out, view, process);
 	text_runtimes(out, process);
 	text_exactness(out, view, process);
 }
