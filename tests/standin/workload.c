@@ -30,6 +30,7 @@
  *   exec PROGRAM ARG... | thread-exec PROGRAM ARG...   "self" is this program; the rest of the line
  *                                   is its script when PROGRAM is self, with '|' for ';'
  *   kill SIGNAL | kill-parent SIGNAL | exit N | exit-group N (no destructors) | abort
+ *   abort-at-exit                   a destructor aborts
  *
  * "books" prints a line "books {...}": every allocation that this program holds, by its own account.
  */
@@ -261,6 +262,14 @@ static void print_books(const char *name)
 		first = false;
 	}
 	say("]}\n");
+}
+
+static bool aborts_at_exit;
+
+static void __attribute__((destructor)) at_exit(void)
+{
+	if (aborts_at_exit)
+		abort();
 }
 
 static void run_command(char *line);
@@ -534,6 +543,8 @@ static bool run_process_command(char **word, char *rest)
 		_exit(atoi(word[1]));
 	else if (!strcmp(word[0], "abort"))
 		abort();
+	else if (!strcmp(word[0], "abort-at-exit"))
+		aborts_at_exit = true;
 	else if (!strcmp(word[0], "wait"))
 		wait_for_line(word[1]);
 	else if (!strcmp(word[0], "echo"))
