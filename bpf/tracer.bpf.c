@@ -218,21 +218,15 @@ static __always_inline bool find_window(const struct wire_library *library, u64 
 	return true;
 }
 
-static __always_inline bool copy_window(u8 *window, const struct wire_library *library, u64 from)
-{
-	u32 len = library->window_len;
-
-	if (len > WIRE_WINDOW_BYTES)
-		len = WIRE_WINDOW_BYTES;
-	return bpf_probe_read_user(window, len, (const void *)from) == 0;
-}
-
 /* Copies what the library's plan says of an object; false when it cannot be read. */
 static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 object)
 {
+	u32 len = library->window_len;
 	u64 from;
 
-	return find_window(library, object, &from) && copy_window(window, library, from);
+	if (len > WIRE_WINDOW_BYTES)
+		len = WIRE_WINDOW_BYTES;
+	return find_window(library, object, &from) && bpf_probe_read_user(window, len, (const void *)from) == 0;
 }
 
 static __always_inline void lost_object(struct wire_process *process, u64 cookie)
@@ -359,44 +353,64 @@ static __always_inline u64 numbered_register(struct pt_regs *ctx, u32 number)
 	return value;
 }
 
-/* Is this the window of an object that is being allocated, of this type and on a device? */
-static __always_inline bool is_pending(u8 *window, const struct wire_library *library, u64 base, u32 type, u64 from)
+static __always_inline bool points_to_itself(const struct wire_library *library, u64 object)
 {
-	u64 device, vtable;
+	u64 self;
 
-	if (!copy_window(window, library, from))
-		return false;
-	if (*(u32 *)(window + (library->type_at & 0x3c)) != type || window[library->status_at & 0x3f] != 0)
-		return false;
-	device = *(u64 *)(window + (library->device_at & 0x38));
-	return read_pointer(&vtable, device) &&
-	       (vtable == base + library->chip_vtable || vtable == base + library->mesh_vtable);
+	return library->self_at < 0 || (read_pointer(&self, object + library->self_at) && self == object);
+}
+
+/*
+ * Is @object one of that type which is being allocated on a device? 0: no; otherwise the same for all that ask
+ * for the same. Not static, so that the verifier looks at it once and not for every word of the stack.
+ */
+__noinline u64 pending_request(u64 object, u32 index, u64 base, u32 type)
+{
+	struct wire_library *library = bpf_map_lookup_elem(&libraries, &index);
+	u64 from, device, size, page_size, vtable;
+	u32 object_type;
+	u8 status;
+
+	if (!library || object < 4096 || object % 8 || object >> 47)
+		return 0;
+	if (!points_to_itself(library, object) || !find_window(library, object, &from) ||
+	    bpf_probe_read_user(&object_type, sizeof(object_type), (const void *)(from + library->type_at)) ||
+	    bpf_probe_read_user(&status, sizeof(status), (const void *)(from + library->status_at)))
+		return 0;
+	if (object_type != type || status != 0)
+		return 0;
+	if (!read_pointer(&device, from + library->device_at) || !read_pointer(&size, from + library->size_at) ||
+	    !read_pointer(&page_size, from + library->page_size_at) || !read_pointer(&vtable, device))
+		return 0;
+	if (vtable != base + library->chip_vtable && vtable != base + library->mesh_vtable)
+		return 0;
+	if (!size || !page_size || size % page_size)
+		return 0;
+	return (device ^ size * 0x9e3779b97f4a7c15 ^ page_size * 0xc2b2ae3d27d4eb4f) | 1;
 }
 
 /*
  * Whoever called the allocator goes on with the object afterwards, so it is in a register that calls
- * preserve, or on the stack. 0: none, or more than one that it could be. @window is used meanwhile.
+ * preserve, or on the stack. There may also be one that failed before, where nobody has written since:
+ * if it asked for something else, nothing is certain. 0: none, or not certain.
  */
-static __always_inline u64 find_pending(struct pt_regs *ctx, u8 *window, const struct wire_library *library, u64 base,
-					u32 type)
+static __always_inline u64 find_pending(struct pt_regs *ctx, u32 index, u64 base, u32 type)
 {
 	u64 saved[6] = {ctx->bx, ctx->bp, ctx->r12, ctx->r13, ctx->r14, ctx->r15};
-	u64 stack = ctx->sp, word, from, found = 0, found_from = 0;
+	u64 stack = ctx->sp, word, request, first = 0, found = 0;
 
 	for (u32 i = 0; i < 6 + WIRE_STACK_WORDS; i++) {
 		if (i < 6)
 			word = saved[i];
 		else if (!read_pointer(&word, stack + (i - 6) * 8))
 			break;
-		if (word < 4096 || word % 8 || word >> 47 || !find_window(library, word, &from))
+		request = pending_request(word, index, base, type);
+		if (!request)
 			continue;
-		/* Several ways may lead to one window. */
-		if (from == found_from || !is_pending(window, library, base, type, from))
-			continue;
-		if (found)
+		if (found && request != first)
 			return 0;
+		first = request;
 		found = word;
-		found_from = from;
 	}
 	return found;
 }
@@ -422,7 +436,7 @@ int on_failure(struct pt_regs *ctx)
 		return 0;
 	base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
 	bpf_probe_read_user(&type, sizeof(type), (const void *)numbered_register(ctx, WIRE_COOKIE_ARGUMENT(cookie)));
-	object = find_pending(ctx, window, library, base, type);
+	object = find_pending(ctx, index, base, type);
 	if (object && !copy_object(window, library, object))
 		object = 0;
 	device = *(u64 *)(window + (library->device_at & 0x38));

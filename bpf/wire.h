@@ -120,9 +120,16 @@ struct wire_library {
 	__u16 array_offset;
 	__u16 stride;
 	__u16 tagged;
-	/* In the window, to know an object that is being allocated: the four bytes of its type, and a byte that is 0 then. */
+	/*
+	 * To know an object that is being allocated. In the window: the four bytes of its type, a byte that is
+	 * 0 then, and the 8 bytes each that say how much was asked for. In the object: a pointer to itself.
+	 */
 	__u16 type_at;
 	__u16 status_at;
+	__u16 size_at; /* multiples of 8 */
+	__u16 page_size_at;
+	__s16 self_at; /* -1: it has none */
+	__u16 padding;
 };
 
 /*
@@ -145,6 +152,6 @@ _Static_assert(sizeof(struct wire_fork) == 48, "wire_fork");
 _Static_assert(sizeof(struct wire_exec) == 48, "wire_exec");
 _Static_assert(sizeof(struct wire_exit) == 64, "wire_exit");
 _Static_assert(sizeof(struct wire_process) == 136, "wire_process");
-_Static_assert(sizeof(struct wire_library) == 48, "wire_library");
+_Static_assert(sizeof(struct wire_library) == 56, "wire_library");
 
 #endif

@@ -3,7 +3,7 @@
 import re
 
 import harness
-from harness import TextRun, counts, run, run_standin, standin
+from harness import TextRun, counts, process_of, run, run_standin, standin
 
 
 def last_report(script, folder, status=0, layout="pimpl", **kwargs):
@@ -125,6 +125,29 @@ def test_device_is_opened_again_after_close(books_test, layout):
     counts(process, allocated=6, held_at_close=3, held_released=3, live=3)
 
 
+def test_closed_opened_closed_again(books_test, layout):
+    """What the first close left is still held after the second."""
+    process = books_test("""
+        mesh m 2
+        many a 3 m DRAM 8192 2048
+        close m
+        books first
+        wait first
+        mesh n 2
+        many b 2 n L1 8192 2048
+        books again
+        wait again
+        close n
+        books second
+        wait second
+        drop a0
+        drop b0
+        books fewer
+        wait fewer
+        """, layout)
+    counts(process, allocated=5, freed=0, held_at_close=5, held_released=2, held=3, live=0)
+
+
 def test_close_in_a_hurry(tmp_path, layout):
     """Close, drop and exit follow at once; what was released must not be reported as held."""
     report = last_report("mesh m 8\nmany a 200 m DRAM 8192 2048\nclose m\ndrop-all", tmp_path, layout=layout)
@@ -146,6 +169,82 @@ def test_dropped_before_the_probe_is_there(tmp_path, layout):
     counts(process, allocated=200, held_at_close=200, held_released=200, held=0, live=0)
     bufscope.go()
     bufscope.finish()
+
+
+# --- out of memory ---
+
+def test_out_of_memory_says_who_holds_what(tmp_path, layout):
+    """Two processes on one chip; the failure names both, by what they held then."""
+    bufscope = run_standin("""
+        chip c 3
+        alloc a c L1 131072 2048
+        fork
+        chip d 3
+        many b 2 d L1 131072 2048
+        alloc-oom d L1 1073741824 4096
+        books child
+        wait child
+        endfork
+        wait-child
+        free a
+        alloc-oom c L1_SMALL 1073741824 2048
+        books parent
+        wait parent
+        """, tmp_path, layout)
+    pids = []
+    for stop in ("child", "parent"):
+        pids.append(bufscope.ready(stop)["pid"])
+        bufscope.go()
+    report = bufscope.finish()
+    child, parent = (process_of(report, pid) for pid in pids)
+    counts(child, out_of_memory=1, allocated=2)
+    counts(parent, out_of_memory=1, allocated=1, freed=1)
+    failure, = child["failed_allocations"]
+    assert [failure[key] for key in ("type", "size_bytes", "page_size_bytes", "on_devices", "thread")] == \
+        ["L1", 1073741824, 4096, [3], child["pid"]]
+    assert [(holder["pid"], holder["live_buffers"], holder["live_bytes"]) for holder in failure["holders"]] == \
+        [(child["pid"], 2, 262144), (parent["pid"], 1, 131072)]
+    failure, = parent["failed_allocations"]
+    assert (failure["type"], failure["holders"], failure["books_ns"]) == ("L1_SMALL", [], None)
+    assert child["exact"] and parent["exact"]
+
+
+def test_out_of_memory_line(tmp_path):
+    """As it happens, and in the summary; with a device that was never seen before."""
+    command = standin("mesh m 2\nalloc-oom m L1 1073741824 2048")
+    run = TextRun(command, tmp_path, options=["--events", "-"])
+    text = run.final()
+    line = r"⚠ \[PID \d+\] Out of memory: asked for 1073741824 bytes \(1.00 GB\) L1 on devices 0-1\n" \
+        r"   no followed process holds any"
+    assert re.search(line, run.output.decode()), run.output
+    assert re.search(r"^Out of memory\n  ⚠ asked for 1073741824 bytes \(1.00 GB\) L1 on devices 0-1$", text, re.MULTILINE)
+
+
+def test_out_of_memory_of_many_threads(tmp_path, layout):
+    """Each thread's own request is found on its own stack; more than 32 are counted."""
+    bufscope = run_standin("""
+        mesh m 2
+        chip c 5
+        threads 20 alloc-oom m L1 1073741824 2048
+        threads 20 alloc-oom c DRAM 1099511627776 4096
+        """, tmp_path, layout)
+    process = harness.only_process(bufscope.finish())
+    assert process["out_of_memory"] == 40
+    failures = process["failed_allocations"]
+    assert len(failures) == 32 and len({failure["thread"] for failure in failures}) == 32
+    seen = [(failure["type"], failure["size_bytes"], failure["on_devices"]) for failure in failures]
+    assert seen == [("L1", 1 << 30, [0, 1])] * 20 + [("DRAM", 1 << 40, [5])] * 12
+
+
+def test_no_failure_where_there_is_room(books_test, layout):
+    """The memory is full to the last block, and nothing was refused."""
+    process = books_test("""
+        chip c 0
+        alloc all c L1_SMALL 4194304 65536
+        books full
+        wait full
+        """, layout)
+    counts(process, allocated=1, out_of_memory=0)
 
 
 # --- a ring that is too small ---

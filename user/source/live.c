@@ -204,6 +204,9 @@ int live_set_library(struct live *live, uint32_t index, const struct library_pla
 		.tagged = plan->walk.tagged,
 		.type_at = (uint16_t)plan->field.type,
 		.status_at = (uint16_t)plan->field.status,
+		.size_at = (uint16_t)plan->field.size,
+		.page_size_at = (uint16_t)plan->field.page_size,
+		.self_at = plan->weak_this_offset,
 	};
 
 	if (index >= WIRE_MAX_LIBRARIES)
