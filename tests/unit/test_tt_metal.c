@@ -564,8 +564,10 @@ static void check_released(const char *path)
 		assert_int_equal(plan.walk.array_offset, released[i].array);
 		assert_int_equal(plan.walk.stride, released[i].stride);
 		assert_int_equal(plan.walk.tagged, released[i].stride == 16);
+		/* Where an allocation fails it may take its time. */
 		for (size_t p = 0; p < plan.probe_count; p++)
-			assert_int_equal(plan.probes[p].place.cost, PLACE_EMULATED);
+			assert_true(plan.probes[p].place.cost == PLACE_EMULATED ||
+				    plan.probes[p].role == PROBE_OUT_OF_MEMORY);
 	}
 	strbuf_fini(&report);
 	free(library.data);

@@ -23,6 +23,9 @@ static int64_t earlier_objects(const struct tracked *tracked, const struct libra
 	/* Whoever began after the attachment was covered from its first instruction on. */
 	if (tracked->how != BIRTH_ATTACH && library->attached_ns <= tracked->born_ns)
 		return 0;
+	/* What was not mapped yet at a time when the probes were there, neither. */
+	if (library->attached_ns <= tracked->seen_ns)
+		return 0;
 	return library_objects_made(library, (pid_t)tracked->pid, base);
 }
 
@@ -195,9 +198,12 @@ static void may_not_look(struct tracer *tracer, uint32_t process, int err)
 void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 {
 	struct scan scan = {.tracer = tracer, .tracked = tracked, .process = tracked->process};
+	uint64_t begin_ns = tracer_now_ns();
 	int err;
 
 	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
+	if (!err)
+		tracked->seen_ns = begin_ns;
 	if (!err || err == -ESRCH)
 		return;
 	if (err == -EPERM || err == -EACCES) {

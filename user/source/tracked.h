@@ -31,6 +31,7 @@ struct tracked {
 	enum birth_how how;
 	int pidfd;        /* of a process that was named to us; -1 */
 	uint64_t born_ns; /* when this address space began to be followed */
+	uint64_t seen_ns; /* whatever was mapped at this time is among its runtimes; 0: not looked at yet */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */
 	size_t runtime_count;
