@@ -5,7 +5,8 @@
  * probe's cookie and the map of libraries.
  *
  * Runs inside the traced program's calls. It never waits and never writes to user memory; when the
- * ring is full the loss is counted per process and kind.
+ * ring is full the loss is counted per process and kind. With back-pressure, which only a user can ask
+ * for, a thread that fills the ring stops its process until the collector has emptied it.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -13,7 +14,10 @@
 
 #include "wire.h"
 
-#define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h: group_exit_code is valid */
+#define SIGNAL_GROUP_EXIT   4           /* include/linux/sched/signal.h: group_exit_code is valid */
+#define JOBCTL_STOP_PENDING (1ul << 17) /* include/linux/sched/jobctl.h: the task is to stop */
+#define SIGSTOP             19
+#define EEXIST              17
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -48,13 +52,31 @@ struct {
 	__type(value, u8);
 } devices SEC(".maps");
 
+/* Processes that back-pressure has stopped, by pid, and since when. Who takes an entry out continues its process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WIRE_MAX_PROCESSES);
+	__type(key, u32);
+	__type(value, u64);
+} stopped SEC(".maps");
+
 /* Shared with the collector through the mapped .bss. */
 __u32 reader_waiting;  /* it sleeps: wake it with the next record */
 __u32 last_process;    /* process numbers handed out so far, by both sides */
 __u32 dead_unreported; /* ended processes for whose record the ring had no room */
 __u64 processes_full;  /* children not followed because the map was full */
 
-const volatile __u64 wake_bytes = 16 << 20; /* a sleeping or slow reader is woken at this fill */
+struct wire_pressure pressure;
+
+/* Marks of the ring's fill, set by the collector before loading (source/pressure.h). */
+const volatile __u64 wake_bytes;   /* a sleeping or slow reader is woken */
+const volatile __u64 object_bytes; /* from here on there is room for process life only */
+const volatile __u64 stop_bytes;   /* who writes is stopped; 0: never */
+
+static __always_inline u64 ring_fill(void)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+}
 
 static __always_inline u64 wake_flags(u32 sequence)
 {
@@ -63,9 +85,62 @@ static __always_inline u64 wake_flags(u32 sequence)
 		return BPF_RB_FORCE_WAKEUP;
 	}
 	/* The fill is asked for now and then only: it costs more than the check is worth. */
-	if ((sequence & 255) == 0 && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > wake_bytes)
+	if ((sequence & 255) == 0 && ring_fill() > wake_bytes)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline bool heard_of(u64 now, u64 last_ns)
+{
+	/* Signed: it may have been heard of since @now was read. */
+	return (s64)(now - last_ns) < WIRE_ALIVE_NS;
+}
+
+/* Somebody else is stopping this process right now: then it must not be us who continues it. */
+static __always_inline bool stopped_by_another(u32 *pid)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	u64 pending = BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]);
+
+	if (bpf_map_lookup_elem(&stopped, pid))
+		return false;
+	/* Our own signals are the threads' and never among the process's. */
+	return pending & 1ul << (SIGSTOP - 1) || BPF_CORE_READ(task, jobctl) & JOBCTL_STOP_PENDING;
+}
+
+/*
+ * Stops the current thread before it returns to user mode, and with it the process. The signal goes to
+ * the thread: one that is pending for the process already would not reach the threads that go on writing.
+ * The entry is made before the signal, as nobody may be stopped without one, and again after it: the
+ * collector may have taken the first one out, and continued the process, in between.
+ */
+static __noinline void stop_current(u32 pid)
+{
+	u64 now = bpf_ktime_get_ns();
+	int err; /* not long: up to 6.3 only its lower half is set */
+
+	if (stopped_by_another(&pid))
+		return;
+	/* Who sets @off waits until this is 0 and looks at the map once more. */
+	__sync_fetch_and_add(&pressure.stopping, 1);
+	if (!pressure.off && heard_of(now, pressure.collector_ns) && heard_of(now, pressure.guard_ns)) {
+		err = bpf_map_update_elem(&stopped, &pid, &now, BPF_NOEXIST);
+		if (!err || err == -EEXIST) {
+			bpf_send_signal_thread(SIGSTOP);
+			if (!bpf_map_update_elem(&stopped, &pid, &now, BPF_NOEXIST) || !err)
+				__sync_fetch_and_add(&pressure.stops, 1);
+		}
+	}
+	__sync_fetch_and_sub(&pressure.stopping, 1);
+}
+
+/* How to submit a record of a probe. After it was reserved, so that the fill includes it. */
+static __always_inline u64 submit_flags(u32 sequence, u64 pid_tgid)
+{
+	if (!stop_bytes || ring_fill() <= stop_bytes)
+		return wake_flags(sequence);
+	stop_current(pid_tgid >> 32);
+	return BPF_RB_FORCE_WAKEUP;
 }
 
 static __always_inline void head_fill(struct wire_head *head, struct wire_process *process, u64 pid_tgid, u8 kind)
@@ -160,7 +235,7 @@ static __noinline void tell_device(struct wire_process *process, const struct wi
 	bool ok = false;
 	u8 one = 1;
 
-	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	record = ring_fill() > object_bytes ? NULL : bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
 		count_lost(process, &process->lost.others);
 		return;
@@ -229,8 +304,10 @@ static __always_inline bool copy_object(u8 *window, const struct wire_library *l
 	return find_window(library, object, &from) && bpf_probe_read_user(window, len, (const void *)from) == 0;
 }
 
-static __always_inline void lost_object(struct wire_process *process, u64 cookie)
+static __always_inline void lost_object(struct wire_process *process, u64 cookie, u64 pid_tgid)
 {
+	if (stop_bytes)
+		stop_current(pid_tgid >> 32);
 	/* Role 1 is PROBE_ALLOCATE, all other objects are being freed (runtime.h). */
 	count_lost(process, WIRE_COOKIE_ROLE(cookie) == 1 ? &process->lost.allocations : &process->lost.frees);
 }
@@ -263,9 +340,9 @@ int on_object(struct pt_regs *ctx)
 	device = *(u64 *)(window + (library->device_at & 0x38));
 	if (readable && !device_known(process, device))
 		tell_device(process, library, device, ctx->ip - WIRE_COOKIE_VADDR(cookie), pid_tgid);
-	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	record = ring_fill() > object_bytes ? NULL : bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
-		lost_object(process, cookie);
+		lost_object(process, cookie, pid_tgid);
 		return 0;
 	}
 	head_fill(&record->head, process, pid_tgid, WIRE_OBJECT);
@@ -275,16 +352,16 @@ int on_object(struct pt_regs *ctx)
 		record->head.flags |= WIRE_UNREADABLE;
 	record->object = object;
 	__builtin_memcpy(record->window, window, sizeof(window));
-	bpf_ringbuf_submit(record, wake_flags(record->head.sequence));
+	bpf_ringbuf_submit(record, submit_flags(record->head.sequence, pid_tgid));
 	return 0;
 }
 
 /* Cold functions and destructors: only the argument. The collector is woken, as it must react at once. */
-static __always_inline int note_call(struct pt_regs *ctx, bool closes_device, u64 flags)
+static __always_inline int note_call(struct pt_regs *ctx, bool closes_device)
 {
 	struct wire_process *process;
 	struct wire_call *record;
-	u64 cookie, pid_tgid;
+	u64 cookie, flags, pid_tgid;
 
 	process = current_process(&pid_tgid);
 	if (!process)
@@ -297,7 +374,7 @@ static __always_inline int note_call(struct pt_regs *ctx, bool closes_device, u6
 		process->known_devices[(key.object >> 6) & (WIRE_KNOWN_DEVICES - 1)] = 0;
 		bpf_map_delete_elem(&devices, &key);
 	}
-	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	record = !closes_device && ring_fill() > object_bytes ? NULL : bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
 		count_lost(process, &process->lost.others);
 		return 0;
@@ -306,20 +383,21 @@ static __always_inline int note_call(struct pt_regs *ctx, bool closes_device, u6
 	record->head.role = WIRE_COOKIE_ROLE(cookie);
 	record->head.library = WIRE_COOKIE_LIBRARY(cookie);
 	record->argument = argument(ctx, cookie);
-	bpf_ringbuf_submit(record, flags ? flags : wake_flags(record->head.sequence));
+	flags = submit_flags(record->head.sequence, pid_tgid);
+	bpf_ringbuf_submit(record, closes_device ? BPF_RB_FORCE_WAKEUP : flags);
 	return 0;
 }
 
 SEC("uprobe")
 int on_close(struct pt_regs *ctx)
 {
-	return note_call(ctx, true, BPF_RB_FORCE_WAKEUP);
+	return note_call(ctx, true);
 }
 
 SEC("uprobe")
 int on_destroy(struct pt_regs *ctx)
 {
-	return note_call(ctx, false, 0);
+	return note_call(ctx, false);
 }
 
 /* The general register with this number in the encoding of instructions. */
@@ -539,6 +617,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct wire_process *process;
 	struct wire_exit *record;
+	u64 *stopped_ns, for_ns;
 	u32 pid, code;
 
 	/* A process is dead when its last thread exits; the leader may have gone long before. */
@@ -548,6 +627,10 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	process = bpf_map_lookup_elem(&processes, &pid);
 	if (!process || process->dead)
 		return 0;
+	stopped_ns = bpf_map_lookup_elem(&stopped, &pid);
+	for_ns = stopped_ns ? bpf_ktime_get_ns() - *stopped_ns : 0;
+	/* Before the pid can be used again: it must not be continued for this one. */
+	bpf_map_delete_elem(&stopped, &pid);
 	if (BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT)
 		code = BPF_CORE_READ(task, signal, group_exit_code);
 	else
@@ -563,6 +646,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	head_fill(&record->head, process, bpf_get_current_pid_tgid(), WIRE_EXIT);
 	record->exit_code = code;
 	record->padding = 0;
+	record->stopped_ns = for_ns;
 	record->lost = process->lost;
 	bpf_map_delete_elem(&processes, &pid);
 	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);

@@ -9,13 +9,14 @@
 #ifndef BUFSCOPE_WIRE_H
 #define BUFSCOPE_WIRE_H
 
-#define WIRE_WINDOW_BYTES  80   /* bytes copied from an object */
-#define WIRE_MAX_CHIPS     64   /* chips of one mesh */
-#define WIRE_MAX_HOPS      4    /* pointers followed from a mesh to its array of chips */
-#define WIRE_MAX_LIBRARIES 256  /* different library files observed in one run */
-#define WIRE_MAX_PROCESSES 8192 /* followed at the same time */
-#define WIRE_KNOWN_DEVICES 8    /* a power of two */
-#define WIRE_STACK_WORDS   256  /* of the stack, searched for an object */
+#define WIRE_WINDOW_BYTES  80           /* bytes copied from an object */
+#define WIRE_MAX_CHIPS     64           /* chips of one mesh */
+#define WIRE_MAX_HOPS      4            /* pointers followed from a mesh to its array of chips */
+#define WIRE_MAX_LIBRARIES 256          /* different library files observed in one run */
+#define WIRE_MAX_PROCESSES 8192         /* followed at the same time */
+#define WIRE_KNOWN_DEVICES 8            /* a power of two */
+#define WIRE_ALIVE_NS      3000000000ll /* who has not been heard of for longer is dead or hangs */
+#define WIRE_STACK_WORDS   256          /* of the stack, searched for an object */
 
 enum wire_kind {
 	WIRE_OBJECT = 1, /* struct wire_object: a probe whose argument is an object */
@@ -85,6 +86,7 @@ struct wire_lost {
 struct wire_exit {
 	struct wire_head head;
 	struct wire_lost lost; /* since the pid is followed: exec does not reset it */
+	__u64 stopped_ns;      /* it was killed while back-pressure had it stopped: for how long */
 	__u32 exit_code;       /* as wait(2) gives it */
 	__u32 padding;
 };
@@ -103,6 +105,20 @@ struct wire_process {
 	__u64 exit_ns;
 	struct wire_lost lost;
 	__u64 known_devices[WIRE_KNOWN_DEVICES];
+};
+
+/*
+ * Back-pressure: memory that the BPF side, the collector and its guard share (docs/wire.md). Nobody is
+ * stopped unless both of them were heard of lately. Times are CLOCK_MONOTONIC.
+ */
+struct wire_pressure {
+	__u64 collector_ns; /* when it last looked at the ring */
+	__u64 guard_ns;
+	__u64 stops;       /* entries ever made in the map of stopped processes */
+	__u64 released;    /* processes that the guard let go on, as the collector did not */
+	__u64 released_ns; /* for how long they had been stopped, added up */
+	__u32 off;         /* for good */
+	__u32 stopping;    /* programs that are between looking at @off and their entry in the map */
 };
 
 /* Value of the map of libraries, by index: runtime.h's object_read and device_walk. */
@@ -150,8 +166,9 @@ _Static_assert(sizeof(struct wire_call) == 40, "wire_call");
 _Static_assert(sizeof(struct wire_device) == 312, "wire_device");
 _Static_assert(sizeof(struct wire_fork) == 48, "wire_fork");
 _Static_assert(sizeof(struct wire_exec) == 48, "wire_exec");
-_Static_assert(sizeof(struct wire_exit) == 64, "wire_exit");
+_Static_assert(sizeof(struct wire_exit) == 72, "wire_exit");
 _Static_assert(sizeof(struct wire_process) == 136, "wire_process");
+_Static_assert(sizeof(struct wire_pressure) == 48, "wire_pressure");
 _Static_assert(sizeof(struct wire_library) == 56, "wire_library");
 
 #endif

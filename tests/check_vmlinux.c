@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const types[] = {"task_struct", "signal_struct"};
+static const char *const types[] = {"task_struct", "signal_struct", "sigpending"};
 
 /* Follows typedefs and qualifiers; anonymous members of the kernel's struct are looked into. */
 static const struct btf_member *find_member(const struct btf *btf, const struct btf_type *type, const char *name)

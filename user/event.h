@@ -46,6 +46,7 @@ enum event_kind {
 	EVENT_RESTART =
 		15, /* the table of @process is rebuilt: what a census found follows, as allocations at time 0 */
 	EVENT_OUT_OF_MEMORY = 16, /* an allocation failed: the runtime had no room for it */
+	EVENT_STOP = 17, /* @process was stopped by us for a while, so that nothing is lost, and goes on or died */
 };
 
 /*
@@ -173,9 +174,14 @@ struct event_lost {
 	uint64_t others;
 };
 
+struct event_stop {
+	uint64_t times;
+	uint64_t stopped_ns; /* added up */
+};
+
 struct event {
 	enum event_kind kind;
-	uint32_t process; /* number of a (process, exec) pair; never reused in one run; 0 in LOST: unknown */
+	uint32_t process; /* number of a (process, exec) pair; never reused in one run; 0 in LOST, STOP: unknown */
 	uint32_t thread;  /* tid in the initial namespace, 0 if not known */
 	uint64_t time_ns;
 	union {
@@ -187,6 +193,7 @@ struct event {
 		uint64_t allocator;         /* BULK_FREE */
 		struct event_exit exit;
 		struct event_lost lost;
+		struct event_stop stop;
 		struct event_books books;
 		struct event_census census;
 	};

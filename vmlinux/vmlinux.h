@@ -15,6 +15,7 @@ typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 typedef __s32 s32;
+typedef __s64 s64;
 
 typedef _Bool bool;
 #define true 1
@@ -33,8 +34,22 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct {
+	unsigned long sig[1];
+} sigset_t;
+
+struct list_head {
+	struct list_head *next, *prev;
+};
+
+struct sigpending {
+	struct list_head list;
+	sigset_t signal;
+};
+
 struct signal_struct {
 	atomic_t live;
+	struct sigpending shared_pending;
 	int group_exit_code;
 	unsigned int flags;
 };
@@ -43,6 +58,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	int exit_code;
+	unsigned long jobctl;
 	u64 start_boottime;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;

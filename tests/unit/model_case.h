@@ -198,6 +198,13 @@ static inline int case_lost(struct model_case *c, uint32_t process, uint64_t all
 	return case_apply(c, &event, process);
 }
 
+static inline int case_stop(struct model_case *c, uint32_t process, uint64_t times, uint64_t stopped_ns)
+{
+	struct event event = {.kind = EVENT_STOP, .stop = {.times = times, .stopped_ns = stopped_ns}};
+
+	return case_apply(c, &event, process);
+}
+
 /* What a census finds has no time and no thread. */
 static inline int case_found(struct model_case *c, uint32_t process, uint64_t object, uint64_t device,
 			     enum memory_type type, uint64_t size)

@@ -919,6 +919,32 @@ static void test_census_counts_as_before_attach(void **state)
 	case_fini(&c);
 }
 
+static void test_stops(void **state)
+{
+	const struct snapshot_process *p;
+	struct snapshot *snapshot;
+	struct model_case c;
+
+	(void)state;
+	case_init(&c);
+	case_birth(&c, 1, BIRTH_LAUNCH, 0);
+	case_stop(&c, 1, 1, 500);
+	case_stop(&c, 1, 2, 70);
+	case_stop(&c, 0, 4, 1000); /* whose is not known */
+	case_exit(&c, 1, 0, 0);
+	case_stop(&c, 1, 1, 9); /* it ended while it was stopped */
+	snapshot = case_snapshot(&c);
+	p = case_find(snapshot, 1);
+	assert_int_equal(p->stops, 4);
+	assert_int_equal(p->stopped_ns, 579);
+	assert_int_equal(snapshot->stops, 8);
+	assert_int_equal(snapshot->stopped_ns, 1579);
+	/* A stop loses nothing. */
+	assert_true(p->exact && snapshot->exact);
+	snapshot_free(snapshot);
+	case_fini(&c);
+}
+
 static void test_lost_records(void **state)
 {
 	const struct snapshot_process *p;
@@ -1492,6 +1518,7 @@ int main(void)
 		cmocka_unit_test(test_attached_late),
 		cmocka_unit_test(test_census_counts_as_before_attach),
 		cmocka_unit_test(test_lost_records),
+		cmocka_unit_test(test_stops),
 		cmocka_unit_test(test_mark_inexact),
 		cmocka_unit_test(test_unmatched_double),
 		cmocka_unit_test(test_double_free_stays_exact),

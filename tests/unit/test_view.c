@@ -206,6 +206,8 @@ static void build_rebuilt_in(struct model_case *c, uint32_t process)
 	case_device(c, process, DEVICE, 0, 1);
 	case_alloc(c, process, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
 	case_lost(c, process, 1, 1);
+	case_stop(c, process, 243, 105000000);
+	case_stop(c, 0, 1, 3000000000);
 	case_apply(c, &restart, process);
 	case_found(c, process, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
 	case_books(c, process, DEVICE, MEMORY_DRAM, objects, 1, 4 * MB);

@@ -162,7 +162,7 @@ static const int refused[] = {
 /* Whatever else a value can be is refused. */
 static const unsigned int signals_sent[] = {0, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGSTOP, SIGCONT};
 static const unsigned int bpf_commands[] = {
-	BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM,
+	BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM,    BPF_MAP_LOOKUP_AND_DELETE_ELEM,
 	BPF_MAP_GET_NEXT_KEY, BPF_LINK_CREATE,     BPF_OBJ_GET_INFO_BY_FD,
 };
 

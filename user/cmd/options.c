@@ -31,6 +31,7 @@ enum {
 	KEY_CORE,
 	KEY_FREEZE,
 	KEY_PERF_LINKS,
+	KEY_LOSSLESS,
 	KEY_SYSROOT,
 	KEY_VERIFY,
 };
@@ -79,6 +80,10 @@ static const struct argp_option common_options[] = {
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
 	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Watch no child processes", 2},
 	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
+	{"lossless", KEY_LOSSLESS, NULL, 0,
+	 "Lose no record: stop a process (SIGSTOP) that is faster than bufscope, for moments. Blocking calls of it may end "
+	 "early (EINTR), and a parent that watches for stops, such as an interactive shell, sees them",
+	 2},
 	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
 	{0},
 };
@@ -173,6 +178,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_PERF_LINKS:
 		options->perf_links = true;
+		return 0;
+	case KEY_LOSSLESS:
+		options->lossless = true;
 		return 0;
 	case KEY_NO_COLOR:
 		options->color = false;

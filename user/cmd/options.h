@@ -28,7 +28,8 @@ struct options {
 	bool quiet;
 	bool verbose;
 	bool perf_links;
-	bool color; /* allowed; still only on a terminal */
+	bool lossless; /* stop who fills the ring */
+	bool color;    /* allowed; still only on a terminal */
 	bool follow;
 
 	/* run */

@@ -169,6 +169,8 @@ static void exec_tracer(const struct options *options, pid_t pid)
 		push(&all, "--no-wait");
 	if (options->perf_links)
 		push(&all, "--perf-links");
+	if (options->lossless)
+		push(&all, "--lossless");
 	if (!options->color)
 		push(&all, "--no-color");
 	linked_visit(options->command[0], NULL, push_library, &all);

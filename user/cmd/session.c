@@ -121,7 +121,8 @@ int session_open(const struct options *options, const int *fds, struct session *
 	struct model_options model_options = {.keep_ended = true, .max_unmatched_frees = MAX_UNMATCHED_FREES};
 	struct tracer_options tracer_options = {.ring_bytes = options->ring_bytes,
 						.follow_children = options->follow,
-						.perf_links = options->perf_links};
+						.perf_links = options->perf_links,
+						.lossless = options->lossless};
 	struct tracer_callbacks callbacks = {.event = on_event, .inexact = on_inexact};
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
@@ -337,6 +338,7 @@ int session_finish(struct session *session)
 	int err;
 
 	tracer_sync(session->tracer);
+	tracer_let_go(session->tracer);
 	rebuild_lossy(session);
 	if (tracer_process_count(session->tracer))
 		verify_run(session->verify, session->tracer, session->model);

@@ -66,6 +66,17 @@ static void model_lost(struct model *model, struct process *process, const struc
 	process_notify(model, process, event, &notice);
 }
 
+static void model_stop(struct model *model, struct process *process, const struct event_stop *stop)
+{
+	model->stops += stop->times;
+	model->stopped_ns += stop->stopped_ns;
+	if (!process)
+		return;
+	process->active = true;
+	process->shown.stops += stop->times;
+	process->shown.stopped_ns += stop->stopped_ns;
+}
+
 static int model_apply_running(struct model *model, struct process *process, const struct event *event)
 {
 	/* Not UNSURE: it answers a question of ours. */
@@ -105,6 +116,7 @@ static int model_apply_running(struct model *model, struct process *process, con
 		return 0;
 	case EVENT_BIRTH:
 	case EVENT_LOST:
+	case EVENT_STOP:
 		break;
 	}
 	model->ignored_events++;
@@ -119,6 +131,10 @@ int model_apply(struct model *model, const struct event *event)
 	if (event->kind == EVENT_LOST) {
 		/* Also of one that has ended: the count of losses may come later than the end. */
 		model_lost(model, process, event);
+		return 0;
+	}
+	if (event->kind == EVENT_STOP) {
+		model_stop(model, process, &event->stop);
 		return 0;
 	}
 	if (event->kind == EVENT_BIRTH && !process && event->process) {

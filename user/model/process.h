@@ -96,9 +96,10 @@ struct model {
 	struct process *last;
 	uint64_t births;
 	uint64_t serial;
-	uint64_t live, held;    /* over running processes */
-	uint64_t lost_records;  /* of all there ever were */
-	uint64_t lost_unknown;  /* of them, of no known process */
+	uint64_t live, held;   /* over running processes */
+	uint64_t lost_records; /* of all there ever were */
+	uint64_t lost_unknown; /* of them, of no known process */
+	uint64_t stops, stopped_ns;
 	uint64_t out_of_memory; /* that could be pinned on no process */
 	uint64_t ignored_events;
 	struct mark_set marks;

@@ -286,6 +286,8 @@ struct snapshot *model_snapshot(const struct model *model, uint64_t now_ns)
 	out->now_ns = now_ns;
 	out->exact = true;
 	out->lost_records = model->lost_records;
+	out->stops = model->stops;
+	out->stopped_ns = model->stopped_ns;
 	snapshot_processes(&owner->arena, model, out);
 	out->reasons = reasons_of_model(&owner->arena, model, &out->reason_count);
 	if (out->reason_count)

@@ -190,6 +190,7 @@ struct snapshot_process {
 	uint64_t uncertain; /* of held */
 	uint64_t unknown_frees, double_frees;
 	uint64_t lost_records;
+	uint64_t stops, stopped_ns; /* by us, so that nothing is lost (--lossless) */
 
 	const struct snapshot_census *census; /* the last one, or NULL */
 	/*
@@ -221,6 +222,7 @@ struct snapshot {
 	uint64_t now_ns;
 	bool exact;
 	uint64_t lost_records;                 /* of all, those of unknown processes included */
+	uint64_t stops, stopped_ns;            /* likewise */
 	const struct snapshot_reason *reasons; /* that concern all processes */
 	size_t reason_count;
 	/* In order of birth. Only processes that used a runtime, and those the user named. */

@@ -66,6 +66,7 @@ static void decode_exit(const struct wire_exit *record, struct decoded *out)
 
 	out->event.kind = EVENT_EXIT;
 	out->lost = record->lost;
+	out->stopped_ns = record->stopped_ns;
 	event->signal = WTERMSIG(status);
 	event->status = event->signal ? -1 : WEXITSTATUS(status);
 	event->core_dumped = WCOREDUMP(status);

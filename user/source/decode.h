@@ -23,6 +23,7 @@ struct decoded {
 	uint32_t exec_count;
 	uint64_t start_ns;     /* EXEC, BIRTH */
 	struct wire_lost lost; /* EXIT */
+	uint64_t stopped_ns;   /* EXIT */
 };
 
 /*

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "runtime/runtime.h"
+#include "source/pressure.h"
 #include "source/privilege.h"
 #include "tracer.skel.h"
 
@@ -24,6 +25,7 @@ _Static_assert(WIRE_MAX_HOPS == PLAN_MAX_WALK, "hops to a mesh's chips");
 struct live {
 	struct tracer *bpf;
 	struct ring_buffer *ring;
+	struct pressure *pressure;
 	enum attach_method method;
 	live_reader reader; /* during live_drain() */
 	void *context;
@@ -84,6 +86,7 @@ static int attach_life(struct live *live)
 static int load(struct live *live, const struct live_options *options)
 {
 	size_t ring_bytes = options->ring_bytes ? options->ring_bytes : 64 << 20;
+	struct pressure_marks marks = pressure_marks(ring_bytes);
 	struct bpf_program *uprobes[4];
 	int err;
 
@@ -112,7 +115,9 @@ static int load(struct live *live, const struct live_options *options)
 	err = bpf_map__set_max_entries(live->bpf->maps.ring, ring_bytes);
 	if (err)
 		return err;
-	live->bpf->rodata->wake_bytes = ring_bytes / 4;
+	live->bpf->rodata->wake_bytes = marks.wake;
+	live->bpf->rodata->object_bytes = marks.object;
+	live->bpf->rodata->stop_bytes = options->lossless ? marks.stop : 0;
 	err = tracer__load(live->bpf);
 	if (err)
 		return err;
@@ -120,7 +125,17 @@ static int load(struct live *live, const struct live_options *options)
 	if (!live->bpf->bss)
 		return -ENOTSUP;
 	live->ring = ring_buffer__new(bpf_map__fd(live->bpf->maps.ring), on_record, live, NULL);
-	return live->ring ? attach_life(live) : -errno;
+	if (!live->ring)
+		return -errno;
+	return attach_life(live);
+}
+
+static int open_pressure(struct live *live)
+{
+	struct pressure_marks marks = pressure_marks(bpf_map__max_entries(live->bpf->maps.ring));
+
+	return pressure_open(&live->bpf->bss->pressure, bpf_map__fd(live->bpf->maps.ring),
+			     bpf_map__fd(live->bpf->maps.stopped), &marks, &live->pressure);
 }
 
 int live_open(const struct live_options *options, struct live **out)
@@ -136,8 +151,11 @@ int live_open(const struct live_options *options, struct live **out)
 		return -ENOMEM;
 	}
 	err = stat("/sys/kernel/btf/vmlinux", &st) ? -ENOENT : load(live, options);
-	if (err) {
+	if (err)
 		explain(live, err);
+	else if (options->lossless)
+		err = open_pressure(live);
+	if (err) {
 		live_close(live);
 		return err;
 	}
@@ -150,6 +168,7 @@ void live_close(struct live *live)
 {
 	if (!live)
 		return;
+	pressure_close(live->pressure);
 	ring_buffer__free(live->ring);
 	tracer__destroy(live->bpf);
 	free(live);
@@ -296,6 +315,11 @@ int live_drain(struct live *live, live_reader reader, void *context, size_t max)
 	if (err < 0 && err != -EAGAIN)
 		return err;
 	return (int)(max - live->left);
+}
+
+struct pressure *live_pressure(const struct live *live)
+{
+	return live->pressure;
 }
 
 void live_set_waiting(struct live *live, bool waiting)

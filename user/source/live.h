@@ -16,10 +16,12 @@
 
 struct library_plan;
 struct live;
+struct pressure;
 
 struct live_options {
 	size_t ring_bytes; /* a power of two, at least a page; 0: 64 MiB */
 	bool perf_links;   /* even where the kernel has uprobe_multi */
+	bool lossless;     /* with back-pressure */
 };
 
 /*
@@ -65,6 +67,9 @@ int live_fd(const struct live *live);
  */
 typedef void (*live_reader)(void *context, const void *record, size_t len);
 int live_drain(struct live *live, live_reader reader, void *context, size_t max);
+
+/* NULL without live_options.lossless. */
+struct pressure *live_pressure(const struct live *live);
 
 /* With @waiting the next record wakes live_fd(). The caller drains once more after setting it. */
 void live_set_waiting(struct live *live, bool waiting);

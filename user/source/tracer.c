@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "source/pressure.h"
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
 
@@ -54,7 +55,9 @@ static int cannot_start(int err)
 
 int tracer_open(const struct tracer_options *options, const struct tracer_callbacks *callbacks, struct tracer **out)
 {
-	struct live_options live_options = {.ring_bytes = options->ring_bytes, .perf_links = options->perf_links};
+	struct live_options live_options = {.ring_bytes = options->ring_bytes,
+					    .perf_links = options->perf_links,
+					    .lossless = options->lossless};
 	struct tracer *tracer = calloc(1, sizeof(*tracer));
 	int err;
 
@@ -208,7 +211,7 @@ int tracer_fd(const struct tracer *tracer)
 int tracer_timeout_ms(const struct tracer *tracer)
 {
 	if (tracer->asleep)
-		return -1;
+		return live_pressure(tracer->live) ? PRESSURE_BEAT_MS : -1;
 	return tracer->full_batch ? 0 : TICK_MS;
 }
 
@@ -232,7 +235,9 @@ void tracer_dispatch(struct tracer *tracer)
 		tracer->asleep = false;
 		return;
 	}
-	if (++tracer->idle_rounds < IDLE_ROUNDS)
+	/* Who is stopped waits for the ring to be emptied, perhaps of a record that is being written. */
+	if (++tracer->idle_rounds < IDLE_ROUNDS ||
+	    (live_pressure(tracer->live) && pressure_holds(live_pressure(tracer->live))))
 		return;
 	tracer->idle_rounds = IDLE_ROUNDS;
 	live_set_waiting(tracer->live, true);
@@ -256,6 +261,12 @@ void tracer_sync(struct tracer *tracer)
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
 		tracer_lookup_lost(tracer, tracked, time_ns);
 	tracer_check_probes(tracer);
+}
+
+void tracer_let_go(struct tracer *tracer)
+{
+	if (live_pressure(tracer->live))
+		pressure_off(live_pressure(tracer->live));
 }
 
 size_t tracer_process_count(const struct tracer *tracer)

@@ -18,6 +18,7 @@ struct tracer;
 struct tracer_options {
 	size_t ring_bytes; /* 0: default */
 	bool perf_links;   /* as live_options */
+	bool lossless;
 	bool follow_children;
 };
 
@@ -57,6 +58,8 @@ int tracer_timeout_ms(const struct tracer *tracer); /* for epoll_wait: -1 while 
 void tracer_dispatch(struct tracer *tracer);        /* call when readable and on time-out */
 /* Takes in everything that was recorded before this call. */
 void tracer_sync(struct tracer *tracer);
+/* Before a long pause at the end: nobody is stopped for the ring's sake any more. */
+void tracer_let_go(struct tracer *tracer);
 
 size_t tracer_process_count(const struct tracer *tracer); /* followed and alive */
 bool tracer_follows(const struct tracer *tracer, pid_t pid);

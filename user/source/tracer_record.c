@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "source/decode.h"
+#include "source/pressure.h"
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
 
@@ -134,11 +135,24 @@ static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 	}
 }
 
-static void end_process(struct tracer *tracer, struct tracked *tracked, struct event *event,
-			const struct wire_lost *lost)
+static void report_stop(struct tracer *tracer, const struct tracked *tracked, uint64_t times, uint64_t stopped_ns)
 {
+	struct event event = {.kind = EVENT_STOP, .process = tracked ? tracked->process : 0};
+
+	event.time_ns = tracer_now_ns();
+	event.stop.times = times;
+	event.stop.stopped_ns = stopped_ns;
+	tracer_emit(tracer, &event);
+}
+
+static void end_process(struct tracer *tracer, struct tracked *tracked, struct decoded *decoded)
+{
+	struct event *event = &decoded->event;
+
 	release_hold(tracer, tracked);
-	report_lost(tracer, tracked, lost, event->time_ns);
+	report_lost(tracer, tracked, &decoded->lost, event->time_ns);
+	if (decoded->stopped_ns)
+		report_stop(tracer, tracked, 1, decoded->stopped_ns);
 	tracer_judge_unseen(tracer, tracked);
 	event->process = tracked->process;
 	tracer_emit(tracer, event);
@@ -148,7 +162,7 @@ static void end_process(struct tracer *tracer, struct tracked *tracked, struct e
 void tracer_end_named(struct tracer *tracer, uint32_t pid)
 {
 	struct tracked *tracked = tracked_by_pid(&tracer->tracked, pid);
-	struct event event = {.kind = EVENT_EXIT, .time_ns = tracer_now_ns(), .exit.status = -1};
+	struct decoded end = {.event = {.kind = EVENT_EXIT, .time_ns = tracer_now_ns(), .exit.status = -1}};
 	uint32_t process;
 
 	if (!tracked || tracked->pidfd < 0)
@@ -162,7 +176,8 @@ void tracer_end_named(struct tracer *tracer, uint32_t pid)
 	tracer->callbacks.inexact(tracer->callbacks.context, process, REASON_LOST,
 				  "it was ending when it was attached to, and how was not seen");
 	live_forget(tracer->live, pid);
-	end_process(tracer, tracked, &event, &tracked->lost);
+	end.lost = tracked->lost;
+	end_process(tracer, tracked, &end);
 }
 
 /* A record of a process number whose birth was lost: the map still knows it, or nobody does. */
@@ -224,7 +239,7 @@ static void on_record(void *context, const void *record, size_t len)
 			   decoded.head.time_ns);
 		return;
 	case WIRE_EXIT:
-		end_process(tracer, tracked, &decoded.event, &decoded.lost);
+		end_process(tracer, tracked, &decoded);
 		return;
 	case WIRE_OBJECT:
 		if (!decoded.event.kind)
@@ -249,11 +264,21 @@ static void on_dead(void *context, uint32_t pid, const struct wire_process *proc
 	on_record(tracer, &record, sizeof(record));
 }
 
+static void on_released(void *context, uint32_t pid, uint64_t times, uint64_t stopped_ns)
+{
+	struct tracer *tracer = context;
+
+	report_stop(tracer, pid ? tracked_by_pid(&tracer->tracked, pid) : NULL, times, stopped_ns);
+}
+
 int tracer_drain(struct tracer *tracer)
 {
+	struct pressure *pressure = live_pressure(tracer->live);
 	char text[96];
 	int n;
 
+	if (pressure)
+		pressure_beat(pressure);
 	tracer->draining = true;
 	n = live_drain(tracer->live, on_record, tracer, TRACER_BATCH);
 	tracer->draining = false;
@@ -262,6 +287,8 @@ int tracer_drain(struct tracer *tracer)
 		return 0;
 	}
 	tracer->full_batch = n == TRACER_BATCH;
+	if (pressure)
+		pressure_release(pressure, on_released, tracer);
 	/* Only when the ring is empty: a dead process's last records are in it. */
 	if (!tracer->full_batch)
 		live_sweep_dead(tracer->live, on_dead, tracer);

@@ -239,6 +239,8 @@ static json_t *json_view_process_head(const struct snapshot_process *process, bo
 	json_fields_set(object, "inexact_reasons", json_view_reasons(process->reasons, process->reason_count, failed),
 			failed);
 	json_fields_u64(object, "lost_records", process->lost_records, failed);
+	json_fields_u64(object, "stops", process->stops, failed);
+	json_fields_u64(object, "stopped_ns", process->stopped_ns, failed);
 	json_fields_set(object, "runtimes", json_view_runtimes(process, failed), failed);
 	json_view_counts(object, process, failed);
 	json_fields_set(object, "unmatched_frees", json_view_unmatched(process, failed), failed);
@@ -302,6 +304,8 @@ static json_t *json_view_head(const struct json_view *view, const struct snapsho
 	json_fields_set(object, "inexact_reasons", json_view_reasons(snapshot->reasons, snapshot->reason_count, failed),
 			failed);
 	json_fields_u64(object, "lost_records", snapshot->lost_records, failed);
+	json_fields_u64(object, "stops", snapshot->stops, failed);
+	json_fields_u64(object, "stopped_ns", snapshot->stopped_ns, failed);
 	return object;
 }
 

@@ -195,6 +195,16 @@ static void text_counts(struct strbuf *out, const struct text_view *view, const 
 	strbuf_fini(&line);
 }
 
+static void text_stops(struct strbuf *out, const struct snapshot_process *process)
+{
+	if (!process->stops)
+		return;
+	strbuf_addf(out, "Stopped %llu time%s so that nothing is lost (--lossless), ", TEXT_LLU(process->stops),
+		    process->stops == 1 ? "" : "s");
+	units_duration(out, process->stopped_ns);
+	strbuf_adds(out, " in all\n");
+}
+
 static void text_unmatched(struct strbuf *out, const struct text_view *view, const struct snapshot_process *process)
 {
 	uint64_t total = process->unknown_frees + process->double_frees;
@@ -318,6 +328,7 @@ static void text_block(struct strbuf *out, const struct text_view *view, const s
 	text_buffers(out, view, snapshot, process);
 	books_table(out, &view->style, process);
 	text_counts(out, view, process);
+	text_stops(out, process);
 	peaks_table(out, &view->style, process);
 	text_unmatched(out, view, process);
 	text_failures(out, view, process);
