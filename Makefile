@@ -11,6 +11,7 @@
 #   make unit       only build the unit tests
 #   make asan       bufscope under the address and undefined-behaviour sanitizers
 #   make fuzz       the fuzz targets (tests/check-fuzz runs them)
+#   make install    PREFIX=/usr/local, DESTDIR; make deb builds a Debian package
 #   make bench      what an event costs, as ratios; the collector's speed and memory
 
 VERSION := 0.1.0
@@ -96,6 +97,7 @@ $(BUILD)/tests/check_vmlinux: tests/check_vmlinux.c
 	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< -lbpf
 
 include tests/tests.mk
+include docs/install/install.mk
 
 # Benchmarks: ratios measured side by side.
 $(BUILD)/bpf/bench.bpf.o: tests/bench/bench.bpf.c

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Installing; included by the Makefile. DESTDIR, PREFIX and the directories below may be set.
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/bufscope
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+
+DOCS := README.md LICENSE $(wildcard docs/*.md docs/*.json)
+
+install: all
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(DOCDIR)' '$(DESTDIR)$(COMPLETIONDIR)'
+	install -m 755 $(BUILD)/bufscope '$(DESTDIR)$(BINDIR)/bufscope'
+	sed 's/@VERSION@/$(VERSION)/' docs/man/bufscope.1 > '$(DESTDIR)$(MANDIR)/man1/bufscope.1'
+	chmod 644 '$(DESTDIR)$(MANDIR)/man1/bufscope.1'
+	install -m 644 docs/install/bufscope.bash '$(DESTDIR)$(COMPLETIONDIR)/bufscope'
+	install -m 644 $(DOCS) '$(DESTDIR)$(DOCDIR)'
+
+uninstall:
+	rm -f '$(DESTDIR)$(BINDIR)/bufscope' '$(DESTDIR)$(MANDIR)/man1/bufscope.1' \
+		'$(DESTDIR)$(COMPLETIONDIR)/bufscope'
+	rm -rf '$(DESTDIR)$(DOCDIR)'
+
+# A package for the Debian or Ubuntu release it is built on: build/bufscope_VERSION_ARCH.deb
+deb: all
+	docs/install/deb.sh '$(VERSION)' '$(BUILD)'
+
+.PHONY: install uninstall deb
