@@ -72,6 +72,7 @@ struct wire_pressure pressure;
 const volatile __u64 wake_bytes;   /* a sleeping or slow reader is woken */
 const volatile __u64 object_bytes; /* from here on there is room for process life only */
 const volatile __u64 stop_bytes;   /* who writes is stopped; 0: never */
+const volatile bool may_sleep;     /* on_object was loaded as a sleepable program */
 
 static __always_inline u64 ring_fill(void)
 {
@@ -178,26 +179,36 @@ static __always_inline u64 argument(struct pt_regs *ctx, u64 cookie)
 	return WIRE_COOKIE_ARGUMENT(cookie) == 0 ? first : second;
 }
 
-static __always_inline bool read_pointer(u64 *value, u64 from)
+/* With @fault_in a page that is not there is brought in, which can take long: never while a place in the ring is taken. */
+static __always_inline bool read_user(void *to, u32 len, u64 from, bool fault_in)
 {
-	return bpf_probe_read_user(value, sizeof(*value), (const void *)from) == 0;
+	if (fault_in)
+		return bpf_copy_from_user(to, len, (const void *)from) == 0;
+	return bpf_probe_read_user(to, len, (const void *)from) == 0;
 }
 
-/* Fills in the chips of a mesh. False: something on the way could not be read. */
-static __always_inline bool walk_mesh(struct wire_device *record, const struct wire_library *library, u64 chip_vtable)
+static __always_inline bool read_pointer(u64 *value, u64 from)
 {
-	u64 at = record->object, end, chip, vtable;
+	return read_user(value, sizeof(*value), from, false);
+}
+
+/* Fills in the chips of a mesh; without a record it only reads. False: something on the way could not be read. */
+static __always_inline bool walk_mesh(struct wire_device *record, const struct wire_library *library, u64 at,
+				      u64 chip_vtable, bool fault_in)
+{
 	u32 stride = library->stride;
-	u64 count;
+	u64 count, end, chip, vtable;
+	s32 id;
 	u8 tag;
 
 	for (int i = 0; i < WIRE_MAX_HOPS; i++) {
 		if (i >= library->hop_count)
 			break;
-		if (!read_pointer(&at, at + library->hop[i]))
+		if (!read_user(&at, sizeof(at), at + library->hop[i], fault_in))
 			return false;
 	}
-	if (!read_pointer(&end, at + library->array_offset + 8) || !read_pointer(&at, at + library->array_offset))
+	if (!read_user(&end, sizeof(end), at + library->array_offset + 8, fault_in) ||
+	    !read_user(&at, sizeof(at), at + library->array_offset, fault_in))
 		return false;
 	if (!stride || end < at)
 		return false;
@@ -206,23 +217,38 @@ static __always_inline bool walk_mesh(struct wire_device *record, const struct w
 		if (i >= count)
 			break;
 		if (library->tagged) {
-			if (bpf_probe_read_user(&tag, 1, (const void *)(at + 8)))
+			if (!read_user(&tag, 1, at + 8, fault_in))
 				return false;
 			if (tag != 1)
 				continue;
 		}
-		if (!read_pointer(&chip, at) || !read_pointer(&vtable, chip) || vtable != chip_vtable)
+		if (!read_user(&chip, sizeof(chip), at, fault_in) ||
+		    !read_user(&vtable, sizeof(vtable), chip, fault_in) || vtable != chip_vtable ||
+		    !read_user(&id, sizeof(id), chip + library->chip_id_offset, fault_in))
 			return false;
+		if (!record)
+			continue;
 		if (record->chip_count >= WIRE_MAX_CHIPS)
 			break;
-		if (bpf_probe_read_user(&record->chips[record->chip_count], 4,
-					(const void *)(chip + library->chip_id_offset)))
-			return false;
-		record->chip_count++;
+		record->chips[record->chip_count++] = id;
 	}
-	if (count > WIRE_MAX_CHIPS)
+	if (record && count > WIRE_MAX_CHIPS)
 		record->cut_off = count - WIRE_MAX_CHIPS;
 	return true;
+}
+
+/* Brings in what tell_device() will read. What cannot be brought in, it will find out. */
+static __noinline void touch_device(const struct wire_library *library, u64 object, u64 base)
+{
+	u64 vtable;
+	s32 id;
+
+	if (!read_user(&vtable, sizeof(vtable), object, true))
+		return;
+	if (vtable == base + library->chip_vtable)
+		read_user(&id, sizeof(id), object + library->chip_id_offset, true);
+	else if (vtable == base + library->mesh_vtable)
+		walk_mesh(NULL, library, object, base + library->chip_vtable, true);
 }
 
 /* Tells the collector what a device object stands for. Rare: once per object, so not inlined. */
@@ -245,11 +271,11 @@ static __noinline void tell_device(struct wire_process *process, const struct wi
 	record->object = object;
 	read_pointer(&vtable, object);
 	if (vtable == base + library->chip_vtable) {
-		ok = bpf_probe_read_user(&record->chips[0], 4, (const void *)(object + library->chip_id_offset)) == 0;
+		ok = read_user(&record->chips[0], 4, object + library->chip_id_offset, false);
 		record->chip_count = 1;
 	} else if (vtable == base + library->mesh_vtable) {
 		record->is_mesh = 1;
-		ok = walk_mesh(record, library, base + library->chip_vtable);
+		ok = walk_mesh(record, library, object, base + library->chip_vtable, false);
 	}
 	if (ok) {
 		process->known_devices[(object >> 6) & (WIRE_KNOWN_DEVICES - 1)] = object;
@@ -284,24 +310,24 @@ static __always_inline struct wire_process *current_process(u64 *pid_tgid)
 }
 
 /* Where the object's window is; false when its pointer cannot be read. */
-static __always_inline bool find_window(const struct wire_library *library, u64 object, u64 *from)
+static __always_inline bool find_window(const struct wire_library *library, u64 object, u64 *from, bool fault_in)
 {
 	*from = object;
-	if (library->indirect && !read_pointer(from, object + library->pointer_offset))
+	if (library->indirect && !read_user(from, sizeof(*from), object + library->pointer_offset, fault_in))
 		return false;
 	*from += library->window_offset;
 	return true;
 }
 
 /* Copies what the library's plan says of an object; false when it cannot be read. */
-static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 object)
+static __always_inline bool copy_object(u8 *window, const struct wire_library *library, u64 object, bool fault_in)
 {
 	u32 len = library->window_len;
 	u64 from;
 
 	if (len > WIRE_WINDOW_BYTES)
 		len = WIRE_WINDOW_BYTES;
-	return find_window(library, object, &from) && bpf_probe_read_user(window, len, (const void *)from) == 0;
+	return find_window(library, object, &from, fault_in) && read_user(window, len, from, fault_in);
 }
 
 static __always_inline void lost_object(struct wire_process *process, u64 cookie, u64 pid_tgid)
@@ -319,7 +345,7 @@ int on_object(struct pt_regs *ctx)
 	struct wire_process *process;
 	struct wire_library *library;
 	struct wire_object *record;
-	u64 cookie, object, device, pid_tgid;
+	u64 cookie, object, device, base, pid_tgid;
 	u32 index;
 	bool readable;
 
@@ -336,10 +362,16 @@ int on_object(struct pt_regs *ctx)
 	 * The ring keeps the order of reservation. So the device is settled before a place is taken:
 	 * another thread may be telling of it, and this record must not come before that one.
 	 */
-	readable = copy_object(window, library, object);
+	readable = copy_object(window, library, object, false);
+	if (!readable && may_sleep)
+		readable = copy_object(window, library, object, true);
 	device = *(u64 *)(window + (library->device_at & 0x38));
-	if (readable && !device_known(process, device))
-		tell_device(process, library, device, ctx->ip - WIRE_COOKIE_VADDR(cookie), pid_tgid);
+	if (readable && !device_known(process, device)) {
+		base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
+		if (may_sleep)
+			touch_device(library, device, base);
+		tell_device(process, library, device, base, pid_tgid);
+	}
 	record = ring_fill() > object_bytes ? NULL : bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
 	if (!record) {
 		lost_object(process, cookie, pid_tgid);
@@ -451,7 +483,7 @@ __noinline u64 pending_request(u64 object, u32 index, u64 base, u32 type)
 
 	if (!library || object < 4096 || object % 8 || object >> 47)
 		return 0;
-	if (!points_to_itself(library, object) || !find_window(library, object, &from) ||
+	if (!points_to_itself(library, object) || !find_window(library, object, &from, false) ||
 	    bpf_probe_read_user(&object_type, sizeof(object_type), (const void *)(from + library->type_at)) ||
 	    bpf_probe_read_user(&status, sizeof(status), (const void *)(from + library->status_at)))
 		return 0;
@@ -515,7 +547,7 @@ int on_failure(struct pt_regs *ctx)
 	base = ctx->ip - WIRE_COOKIE_VADDR(cookie);
 	bpf_probe_read_user(&type, sizeof(type), (const void *)numbered_register(ctx, WIRE_COOKIE_ARGUMENT(cookie)));
 	object = find_pending(ctx, index, base, type);
-	if (object && !copy_object(window, library, object))
+	if (object && !copy_object(window, library, object, false))
 		object = 0;
 	device = *(u64 *)(window + (library->device_at & 0x38));
 	/* As in on_object(): the device's record comes first. */

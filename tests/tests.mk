@@ -5,7 +5,7 @@
 # its accessors are what the layout learner reads; no frame pointers and no interposition of inlines,
 # as in the released wheels.
 CLANGXX ?= clang++
-STANDIN_SRC := $(addprefix tests/standin/,buffer.cc graph_tracking.cc allocator.cc device.cc extract_locals.cc api.cc)
+STANDIN_SRC := $(addprefix tests/standin/,buffer.cc graph_tracking.cc allocator.cc device.cc extract_locals.cc api.cc absent.cc)
 STANDIN_CXXFLAGS := -std=c++17 -O2 -fPIC -fomit-frame-pointer -fvisibility-inlines-hidden -pthread -Wall -Wextra -Werror
 STANDIN_PLAIN := $(BUILD)/tests/standin/plain/libstandin_tt_metal.so
 STANDIN_PIMPL := $(BUILD)/tests/standin/pimpl/libstandin_tt_metal.so

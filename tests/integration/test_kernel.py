@@ -11,7 +11,7 @@ import pytest
 
 import conftest
 import harness
-from harness import run, standin
+from harness import counts, run, standin
 
 RECORD = os.path.join(harness.ROOT, "tests", "kernels", "verifier.txt")
 SERIES = re.match(r"\d+\.\d+", os.uname().release).group()
@@ -78,3 +78,12 @@ def test_verifier_cost(tmp_path):
         pytest.skip(f"no record for Linux {SERIES}: tests/kernels/boot.py --record {SERIES}")
     assert costs.keys() == known.keys(), "make verifier-record writes the record anew"
     assert all(cost <= 2 * known[program] for program, cost in costs.items()), (costs, known)
+
+
+def test_pages_that_are_not_there(books_test, layout):
+    """
+    NUMA balancing takes pages away from the program until it touches them again. The program on the
+    probe brings them in: the object's, and those of its mesh of eight chips, seen for the first time.
+    """
+    process = books_test("mesh m 8\nalloc a m DRAM 8192 2048 silent\ntrack-absent a\nbooks x\nwait x\nfree a", layout)
+    counts(process, allocated=1, freed=1, live=0)

@@ -80,6 +80,8 @@ void standin_deallocate(struct standin_buffer *buffer);
 void standin_deallocate_silent(struct standin_buffer *buffer);
 /* Only the tracker call, whatever the object's status. */
 void standin_track_deallocate(struct standin_buffer *buffer);
+/* The tracker call of an allocation, while no page of the heap is in memory; main thread only. -1: it cannot be done. */
+int standin_track_allocate_absent(struct standin_buffer *buffer);
 /* The last reference: destroys the object, which frees the memory if that is still to be done. */
 void standin_drop(struct standin_buffer *buffer);
 void standin_facts(const struct standin_buffer *buffer, struct standin_facts *facts);

@@ -19,6 +19,7 @@
  *   free B                          deallocate and destroy
  *   dealloc B [silent]              deallocate, keep the object
  *   track-free B                    only the tracker call, whatever the object's state
+ *   track-absent B                  the tracker call of an allocation, with no page of the heap in memory
  *   drop B | drop-all | drop-prefix PREFIX         the last reference goes
  *   close D [each] | drop-device D
  *   wait NAME | books NAME | echo TEXT
@@ -63,6 +64,7 @@ static struct {
 	__typeof__(&standin_deallocate) deallocate;
 	__typeof__(&standin_deallocate_silent) deallocate_silent;
 	__typeof__(&standin_track_deallocate) track_deallocate;
+	__typeof__(&standin_track_allocate_absent) track_allocate_absent;
 	__typeof__(&standin_drop) drop;
 	__typeof__(&standin_facts) facts;
 	__typeof__(&standin_error) error;
@@ -121,6 +123,7 @@ static void load(const char *file)
 	api.deallocate = symbol(handle, "standin_deallocate");
 	api.deallocate_silent = symbol(handle, "standin_deallocate_silent");
 	api.track_deallocate = symbol(handle, "standin_track_deallocate");
+	api.track_allocate_absent = symbol(handle, "standin_track_allocate_absent");
 	api.drop = symbol(handle, "standin_drop");
 	api.facts = symbol(handle, "standin_facts");
 	api.error = symbol(handle, "standin_error");
@@ -461,6 +464,12 @@ static void command_alloc(char **word)
 	add(word[1], NULL, allocate(&request, how));
 }
 
+static void track_absent(const char *name)
+{
+	if (api.track_allocate_absent(buffer(name)->buffer))
+		die("cannot take the heap out of memory: %m");
+}
+
 static void drop(struct handle *handle)
 {
 	struct standin_buffer *gone = handle->buffer;
@@ -593,6 +602,8 @@ static bool run_buffer_command(char **word)
 		command_dealloc(word);
 	else if (!strcmp(word[0], "track-free"))
 		api.track_deallocate(buffer(word[1])->buffer);
+	else if (!strcmp(word[0], "track-absent"))
+		track_absent(word[1]);
 	else if (!strcmp(word[0], "drop"))
 		drop(buffer(word[1]));
 	else if (!strcmp(word[0], "drop-prefix"))

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,18 +54,36 @@ int attach_expected_type(struct bpf_program *program)
 	return bpf_program__set_expected_attach_type(program, ATTACH_TYPE_UPROBE_MULTI);
 }
 
-int attach_detect(enum attach_method *method)
+/* Loads a program that does nothing. */
+static int load_empty(struct bpf_prog_load_opts *opts)
 {
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = ATTACH_TYPE_UPROBE_MULTI);
 	const struct bpf_insn empty[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, "bufscope_detect", "GPL", empty, 2, opts);
+}
+
+bool attach_can_sleep(void)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_SLEEPABLE);
+	int program = load_empty(&opts);
+
+	if (program < 0)
+		return false;
+	close(program);
+	return true;
+}
+
+int attach_detect(enum attach_method *method)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = ATTACH_TYPE_UPROBE_MULTI);
 	uint64_t offset = 0;
 	int program, err;
 
 	*method = ATTACH_PERF;
-	program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "bufscope_detect", "GPL", empty, 2, &opts);
+	program = load_empty(&opts);
 	if (program < 0)
 		return errno == EINVAL ? 0 : -errno;
 	/* "/" is no regular file: a kernel that knows uprobe_multi says EBADF, others EINVAL. */

@@ -7,6 +7,7 @@
 #ifndef BUFSCOPE_SOURCE_ATTACH_H
 #define BUFSCOPE_SOURCE_ATTACH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,8 @@ int attach_detect(enum attach_method *method);
 /* May this process use ATTACH_PERF? -EACCES on kernels that want CAP_SYS_ADMIN for it; else 0 or -errno. */
 int attach_perf_allowed(void);
 int attach_expected_type(struct bpf_program *program);
+/* Whether a program on a uprobe may fault pages in (6.0). */
+bool attach_can_sleep(void);
 
 /*
  * Attaches to @path, in the order of @sites. On error nothing stays attached. 0, -EPERM, -ENOENT,
