@@ -105,7 +105,7 @@ struct event_device {
 
 enum buffer_fault {
 	BUFFER_FAULT_NONE = 0,
-	BUFFER_FAULT_UNREADABLE = 1,  /* the object's memory was not resident; only @object is valid */
+	BUFFER_FAULT_UNREADABLE = 1,  /* the object's memory could not be read; only @object is valid */
 	BUFFER_FAULT_IMPLAUSIBLE = 2, /* the bytes do not make a buffer of the known layout; only @object is valid */
 };
 

@@ -65,15 +65,16 @@ static int load_empty(struct bpf_prog_load_opts *opts)
 	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, "bufscope_detect", "GPL", empty, 2, opts);
 }
 
-bool attach_can_sleep(void)
+int attach_can_sleep(bool *can)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_SLEEPABLE);
 	int program = load_empty(&opts);
 
+	*can = program >= 0;
 	if (program < 0)
-		return false;
+		return errno == EINVAL ? 0 : -errno;
 	close(program);
-	return true;
+	return 0;
 }
 
 int attach_detect(enum attach_method *method)

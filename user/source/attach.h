@@ -38,8 +38,8 @@ int attach_detect(enum attach_method *method);
 /* May this process use ATTACH_PERF? -EACCES on kernels that want CAP_SYS_ADMIN for it; else 0 or -errno. */
 int attach_perf_allowed(void);
 int attach_expected_type(struct bpf_program *program);
-/* Whether a program on a uprobe may fault pages in (6.0). */
-bool attach_can_sleep(void);
+/* Whether a program on a uprobe may fault pages in (6.0), by trying. 0 or -errno. */
+int attach_can_sleep(bool *can);
 
 /*
  * Attaches to @path, in the order of @sites. On error nothing stays attached. 0, -EPERM, -ENOENT,

@@ -118,7 +118,9 @@ static int load(struct live *live, const struct live_options *options)
 	live->bpf->rodata->wake_bytes = marks.wake;
 	live->bpf->rodata->object_bytes = marks.object;
 	live->bpf->rodata->stop_bytes = options->lossless ? marks.stop : 0;
-	live->bpf->rodata->may_sleep = attach_can_sleep();
+	err = attach_can_sleep(&live->bpf->rodata->may_sleep);
+	if (err)
+		return err;
 	if (live->bpf->rodata->may_sleep)
 		bpf_program__set_flags(live->bpf->progs.on_object, BPF_F_SLEEPABLE);
 	err = tracer__load(live->bpf);
