@@ -59,12 +59,20 @@ struct {
 	__type(key, u32);
 	__type(value, u64);
 } stopped SEC(".maps");
+/* By start time: processes that hit a probe and found no room in the map, so that each counts once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u8);
+} refused SEC(".maps");
 
 /* Shared with the collector through the mapped .bss. */
 __u32 reader_waiting;  /* it sleeps: wake it with the next record */
 __u32 last_process;    /* process numbers handed out so far, by both sides */
 __u32 dead_unreported; /* ended processes for whose record the ring had no room */
-__u64 processes_full;  /* children not followed because the map was full */
+__u64 processes_full;  /* processes not followed because the map was full */
+__u32 follow_machine;  /* whoever hits a probe is followed from then on */
 
 struct wire_pressure pressure;
 
@@ -309,6 +317,62 @@ static __always_inline struct wire_process *current_process(u64 *pid_tgid)
 	return bpf_map_lookup_elem(&processes, &pid);
 }
 
+/*
+ * The first hit of a process that nobody follows. Its place in the ring is taken before others can see
+ * the entry, so no record of another of its threads comes before the one that tells of it.
+ */
+static __noinline struct wire_process *adopt(u64 pid_tgid, u64 cookie)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct wire_process *process, fresh = {.follow = 1};
+	u32 pid = pid_tgid >> 32;
+	struct wire_adopt *record;
+	u8 one = 1;
+
+	fresh.start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+	fresh.process = __sync_fetch_and_add(&last_process, 1) + 1;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	if (bpf_map_update_elem(&processes, &pid, &fresh, BPF_NOEXIST)) {
+		if (record)
+			bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		process = bpf_map_lookup_elem(&processes, &pid); /* another thread was faster */
+		if (!process && !bpf_map_update_elem(&refused, &fresh.start_ns, &one, BPF_NOEXIST))
+			__sync_fetch_and_add(&processes_full, 1);
+		return process;
+	}
+	process = bpf_map_lookup_elem(&processes, &pid);
+	if (!record) {
+		if (process)
+			count_lost(process, &process->lost.others);
+		return process;
+	}
+	if (!process) {
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	head_fill(&record->head, process, pid_tgid, WIRE_ADOPT);
+	record->head.library = WIRE_COOKIE_LIBRARY(cookie);
+	record->start_ns = fresh.start_ns;
+	record->user = bpf_get_current_uid_gid();
+	record->padding = 0;
+	BPF_CORE_READ_STR_INTO(&record->name, task, group_leader, comm);
+	bpf_ringbuf_submit(record, wake_flags(1));
+	return process;
+}
+
+static __always_inline struct wire_process *probed_process(u64 *pid_tgid, u64 cookie)
+{
+	struct wire_process *process = current_process(pid_tgid);
+
+	if (!follow_machine)
+		return process;
+	if (!process)
+		return adopt(*pid_tgid, cookie);
+	if (!process->follow)
+		process->follow = 1;
+	return process;
+}
+
 /* Where the object's window is; false when its pointer cannot be read. */
 static __always_inline bool find_window(const struct wire_library *library, u64 object, u64 *from, bool fault_in)
 {
@@ -349,10 +413,10 @@ int on_object(struct pt_regs *ctx)
 	u32 index;
 	bool readable;
 
-	process = current_process(&pid_tgid);
+	cookie = bpf_get_attach_cookie(ctx);
+	process = probed_process(&pid_tgid, cookie);
 	if (!process)
 		return 0;
-	cookie = bpf_get_attach_cookie(ctx);
 	index = WIRE_COOKIE_LIBRARY(cookie);
 	library = bpf_map_lookup_elem(&libraries, &index);
 	if (!library)
@@ -395,10 +459,10 @@ static __always_inline int note_call(struct pt_regs *ctx, bool closes_device)
 	struct wire_call *record;
 	u64 cookie, flags, pid_tgid;
 
-	process = current_process(&pid_tgid);
+	cookie = bpf_get_attach_cookie(ctx);
+	process = probed_process(&pid_tgid, cookie);
 	if (!process)
 		return 0;
-	cookie = bpf_get_attach_cookie(ctx);
 	if (closes_device) {
 		/* The object may be deleted and its address used for another device. */
 		struct device_key key = {.object = argument(ctx, cookie), .process = process->process};
@@ -536,10 +600,10 @@ int on_failure(struct pt_regs *ctx)
 	u64 cookie, device, base, object, pid_tgid;
 	u32 index, type = 0;
 
-	process = current_process(&pid_tgid);
+	cookie = bpf_get_attach_cookie(ctx);
+	process = probed_process(&pid_tgid, cookie);
 	if (!process)
 		return 0;
-	cookie = bpf_get_attach_cookie(ctx);
 	index = WIRE_COOKIE_LIBRARY(cookie);
 	library = bpf_map_lookup_elem(&libraries, &index);
 	if (!library)
@@ -639,6 +703,9 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	process->previous = process->process;
 	process->process = next;
 	process->exec_count++;
+	/* What it becomes may have nothing to do with a device: its children count again when it has. */
+	if (follow_machine)
+		process->follow = 0;
 	__builtin_memset(process->known_devices, 0, sizeof(process->known_devices));
 	return 0;
 }

@@ -25,6 +25,7 @@ enum wire_kind {
 	WIRE_FORK = 4,   /* struct wire_fork */
 	WIRE_EXEC = 5,   /* struct wire_exec */
 	WIRE_EXIT = 6,   /* struct wire_exit */
+	WIRE_ADOPT = 7,  /* struct wire_adopt: precedes all records of a process that nobody had followed so far */
 };
 
 /* wire_head.flags */
@@ -70,6 +71,14 @@ struct wire_fork { /* head.process and head.pid are the child's */
 	__u64 start_ns;
 	__u32 parent; /* process number */
 	__u32 parent_pid;
+};
+
+struct wire_adopt { /* head.library is the one it hit */
+	struct wire_head head;
+	__u64 start_ns;
+	__u32 user; /* real uid, in the initial namespace */
+	__u32 padding;
+	char name[16]; /* the kernel's, of the group leader; ends in NUL */
 };
 
 struct wire_exec { /* head.process is the number that ends */
@@ -165,6 +174,7 @@ _Static_assert(sizeof(struct wire_object) == 120, "wire_object");
 _Static_assert(sizeof(struct wire_call) == 40, "wire_call");
 _Static_assert(sizeof(struct wire_device) == 312, "wire_device");
 _Static_assert(sizeof(struct wire_fork) == 48, "wire_fork");
+_Static_assert(sizeof(struct wire_adopt) == 64, "wire_adopt");
 _Static_assert(sizeof(struct wire_exec) == 48, "wire_exec");
 _Static_assert(sizeof(struct wire_exit) == 72, "wire_exit");
 _Static_assert(sizeof(struct wire_process) == 136, "wire_process");

@@ -60,6 +60,7 @@ struct task_struct {
 	int exit_code;
 	unsigned long jobctl;
 	u64 start_boottime;
+	char comm[16];
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
 };

@@ -193,14 +193,15 @@ static void test_hostile(void **state)
 				       sizeof(struct wire_device),
 				       sizeof(struct wire_fork),
 				       sizeof(struct wire_exec),
-				       sizeof(struct wire_exit)};
+				       sizeof(struct wire_exit),
+				       sizeof(struct wire_adopt)};
 	uint8_t record[512] = {0};
 	struct decoded out;
 
 	(void)state;
 	for (unsigned int kind = 0; kind < 256; kind++) {
 		struct wire_head h = head((uint8_t)kind, PROBE_DESTROY);
-		size_t whole = kind < 7 && kind ? sizes[kind] : sizeof(record) + 1;
+		size_t whole = kind && kind < sizeof(sizes) / sizeof(sizes[0]) ? sizes[kind] : sizeof(record) + 1;
 
 		memcpy(record, &h, sizeof(h));
 		for (size_t len = 0; len <= sizeof(record); len++) {

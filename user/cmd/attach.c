@@ -19,6 +19,7 @@
 #include "source/procfs.h"
 
 struct attach {
+	bool all;
 	bool stop;
 };
 
@@ -26,7 +27,7 @@ static bool done(void *context, struct session *session)
 {
 	const struct attach *attach = context;
 
-	return attach->stop || !session_process_count(session);
+	return attach->stop || (!attach->all && !session_process_count(session));
 }
 
 static void on_signal(void *context, struct session *session, const struct signalfd_siginfo *info)
@@ -95,12 +96,14 @@ static int follow_by_name(struct session *session, const char *pattern)
 	return result;
 }
 
-/* Named processes must all be there; a pattern must match one. */
+/* Named processes must all be there; a pattern must match one; of all processes none need be there. */
 static int follow_all(struct session *session, const struct options *options)
 {
 	char whom[256];
 	int err;
 
+	if (options->all)
+		return session_follow_machine(session);
 	for (size_t i = 0; i < options->pid_count; i++) {
 		err = session_follow(session, options->pids[i], BIRTH_ATTACH, NULL, 0);
 		if (err) {
@@ -133,9 +136,13 @@ int cmd_attach(int argc, char **argv)
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
 	if (session_open(&options, NULL, &session))
 		return CMD_EXIT_FAILED;
+	attach.all = options.all;
 	if (confine(&options, CONFINE_TRACER) || follow_all(session, &options))
 		goto out;
-	if (session_library_seen(session))
+	if (options.all)
+		log_info("watching all processes: %zu use a device runtime now; Ctrl-C ends and reports",
+			 session_process_count(session));
+	else if (session_library_seen(session))
 		log_info("attached; Ctrl-C ends and reports");
 	else
 		log_info("no supported device runtime is mapped yet: waiting for one; Ctrl-C ends");

@@ -34,6 +34,7 @@ enum {
 	KEY_LOSSLESS,
 	KEY_SYSROOT,
 	KEY_VERIFY,
+	KEY_ALL,
 };
 
 void options_error(const struct argp_state *state, const char *format, ...)
@@ -284,6 +285,8 @@ static const struct argp_option attach_options[] = {
 	{"pid", 'p', "PID", 0, "Attach to this process; can be given several times", 0},
 	{"name", KEY_NAME, "PATTERN", 0, "Attach to all processes whose name matches PATTERN (* and ? as in a shell)",
 	 0},
+	{"all", KEY_ALL, NULL, 0,
+	 "Attach to every process of the machine that uses a device, now and later, until Ctrl-C", 0},
 	{"verify", KEY_VERIFY, "SECONDS", 0,
 	 "Compare the table with the runtime's own books every SECONDS; a difference that persists is named", 0},
 	{0},
@@ -306,6 +309,9 @@ static error_t parse_attach(int key, char *arg, struct argp_state *state)
 	case KEY_NAME:
 		options->name = arg;
 		return 0;
+	case KEY_ALL:
+		options->all = true;
+		return 0;
 	case KEY_VERIFY:
 		if (units_parse_duration(arg, &options->verify_ns) || !options->verify_ns)
 			options_error(state, "--verify takes a time in seconds above 0, not \"%s\"", arg);
@@ -314,8 +320,10 @@ static error_t parse_attach(int key, char *arg, struct argp_state *state)
 		options_error(state, "unexpected argument \"%s\"", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!options->pid_count && !options->name)
-			options_error(state, "which process? -p PID or --name PATTERN");
+		if (!options->pid_count && !options->name && !options->all)
+			options_error(state, "which process? -p PID, --name PATTERN or --all");
+		if (options->all && (options->pid_count || options->name || !options->follow))
+			options_error(state, "--all means every process: no -p, --name or --no-follow with it");
 		if (options->format == FORMAT_JSON && !options->output)
 			options_error(state, "--format json needs -o FILE, or -o - for stdout");
 		return 0;

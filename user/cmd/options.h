@@ -50,6 +50,7 @@ struct options {
 	pid_t pids[OPTIONS_MAX_PIDS];
 	size_t pid_count;
 	const char *name;
+	bool all;           /* every process of the machine */
 	uint64_t verify_ns; /* 0: table and books are not compared periodically */
 };
 

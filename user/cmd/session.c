@@ -165,6 +165,11 @@ int session_follow(struct session *session, pid_t pid, enum birth_how how, const
 	return tracer_follow(session->tracer, pid, how, command, command_len);
 }
 
+int session_follow_machine(struct session *session)
+{
+	return tracer_follow_machine(session->tracer);
+}
+
 void session_prepare(struct session *session, const char *path)
 {
 	tracer_prepare(session->tracer, path);

@@ -26,6 +26,9 @@ int session_open(const struct options *options, const int *fds, struct session *
 /* As tracer_follow(). Failures are not logged. */
 int session_follow(struct session *session, pid_t pid, enum birth_how how, const char *command, size_t command_len);
 
+/* As tracer_follow_machine(). */
+int session_follow_machine(struct session *session);
+
 /* As tracer_prepare(). */
 void session_prepare(struct session *session, const char *path);
 

@@ -80,10 +80,12 @@ int decode_record(const void *record, size_t len,
 		[WIRE_OBJECT] = sizeof(struct wire_object), [WIRE_CALL] = sizeof(struct wire_call),
 		[WIRE_DEVICE] = sizeof(struct wire_device), [WIRE_FORK] = sizeof(struct wire_fork),
 		[WIRE_EXEC] = sizeof(struct wire_exec),     [WIRE_EXIT] = sizeof(struct wire_exit),
+		[WIRE_ADOPT] = sizeof(struct wire_adopt),
 	};
 	const struct wire_head *head = record;
 	const struct wire_fork *fork = record;
 	const struct wire_exec *exec = record;
+	const struct wire_adopt *adopt = record;
 	const struct library_plan *plan;
 
 	if (len < sizeof(*head) || head->kind >= sizeof(sizes) / sizeof(sizes[0]) || !sizes[head->kind] ||
@@ -114,6 +116,12 @@ int decode_record(const void *record, size_t len,
 		out->exec_next = exec->next;
 		out->exec_count = exec->exec_count;
 		out->start_ns = exec->start_ns;
+		return 0;
+	case WIRE_ADOPT:
+		out->start_ns = adopt->start_ns;
+		out->user = adopt->user;
+		memcpy(out->name, adopt->name, sizeof(out->name));
+		out->name[sizeof(out->name) - 1] = 0;
 		return 0;
 	default:
 		decode_exit(record, out);

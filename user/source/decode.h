@@ -21,9 +21,11 @@ struct decoded {
 	struct event event; /* kind 0: the record means nothing for the model */
 	uint32_t exec_next; /* EXEC: the number that begins; event.birth-like facts below */
 	uint32_t exec_count;
-	uint64_t start_ns;     /* EXEC, BIRTH */
+	uint64_t start_ns;     /* EXEC, BIRTH, ADOPT */
 	struct wire_lost lost; /* EXIT */
 	uint64_t stopped_ns;   /* EXIT */
+	uint32_t user;         /* ADOPT */
+	char name[16];         /* ADOPT */
 };
 
 /*

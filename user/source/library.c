@@ -28,12 +28,18 @@ struct identity {
 
 struct entry {
 	struct identity identity;
-	struct library *library; /* NULL: no runtime's library */
+	struct library *library;
+	bool alias; /* another entry owns it */
 };
 
+#define OTHERS          4096 /* a power of two */
+#define MAX_UNSUPPORTED 256  /* remembered, so that each is told of once */
+
+/* Files that are no runtime's library are remembered in a table without chains: who falls out is looked at again. */
 struct libraries {
 	struct entry *entries;
 	size_t count, capacity;
+	struct identity others[OTHERS];
 	struct library *by_index[WIRE_MAX_LIBRARIES];
 	uint32_t index_count;
 };
@@ -59,8 +65,10 @@ void libraries_free(struct libraries *libraries)
 {
 	if (!libraries)
 		return;
-	for (size_t i = 0; i < libraries->count; i++)
-		library_free(libraries->entries[i].library);
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (!libraries->entries[i].alias)
+			library_free(libraries->entries[i].library);
+	}
 	free(libraries->entries);
 	free(libraries);
 }
@@ -70,6 +78,18 @@ struct library *libraries_get(const struct libraries *libraries, uint32_t index)
 	return index < libraries->index_count ? libraries->by_index[index] : NULL;
 }
 
+uint32_t libraries_end(const struct libraries *libraries)
+{
+	return libraries->index_count;
+}
+
+static struct identity *other_slot(struct libraries *libraries, const struct identity *identity)
+{
+	uint64_t mixed = (identity->inode ^ (uint64_t)identity->device << 32) * 0x9e3779b97f4a7c15ull;
+
+	return &libraries->others[mixed >> 52];
+}
+
 static bool same_identity(const struct identity *a, const struct identity *b)
 {
 	return a->device == b->device && a->inode == b->inode && a->size == b->size &&
@@ -77,15 +97,20 @@ static bool same_identity(const struct identity *a, const struct identity *b)
 }
 
 /* Says once, in full, why a copy of the runtime is not observed. */
-static void report_unsupported(const struct library *library, pid_t pid, const struct strbuf *report)
+static void report_unsupported(struct library *library, pid_t pid, const struct strbuf *report)
 {
+	const char *why = strstr(strbuf_str(report), "refused ");
 	struct strbuf path = STRBUF_INIT;
+
+	/* The first thing that stood in the way. */
+	why = why ? why : "its layout could not be learnt";
+	snprintf(library->why, sizeof(library->why), "%.*s", (int)strcspn(why, "\n"), why);
 
 	escape_terminal(&path, library->path, strlen(library->path));
 	if (pid)
 		strbuf_addf(&path, " in process %d", pid);
-	log_warning("%s is not supported, its buffers are not seen (\"bufscope check\" on it tells why)",
-		    strbuf_str(&path));
+	log_warning("%s is not supported, its buffers are not seen: %s (\"bufscope check\" on it tells more)",
+		    strbuf_str(&path), library->why);
 	log_debug("%s", strbuf_str(report));
 	strbuf_fini(&path);
 }
@@ -103,6 +128,7 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 			const struct runtime *runtime, pid_t pid)
 {
 	struct strbuf report = STRBUF_INIT;
+	uint32_t index = 0;
 	int err;
 
 	snprintf(library->build_id, sizeof(library->build_id), "%s", elf_file_build_id(file));
@@ -113,19 +139,22 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 		if (library->books_error)
 			report_no_books(library, &report);
 	}
-	if (!err && libraries->index_count >= WIRE_MAX_LIBRARIES) {
-		strbuf_addf(&report, "no: more than %d different libraries in one run\n", WIRE_MAX_LIBRARIES);
+	while (index < libraries->index_count && libraries->by_index[index])
+		index++;
+	if (!err && index >= WIRE_MAX_LIBRARIES) {
+		strbuf_addf(&report, "refused library: more than %d different ones at once\n", WIRE_MAX_LIBRARIES);
 		err = -ENOSPC;
 	}
 	if (!err) {
 		library->exec_offset = library->plan.probes[0].place.file_offset;
 		library->exec_vaddr = library->plan.probes[0].place.vaddr;
-		library->index = libraries->index_count;
+		library->index = index;
 		library->state = LIBRARY_PLANNED;
-		libraries->by_index[libraries->index_count++] = library;
+		libraries->by_index[index] = library;
+		if (index == libraries->index_count)
+			libraries->index_count++;
 	} else if (err != -ENOMEM) {
 		library->state = LIBRARY_UNSUPPORTED;
-		snprintf(library->why, sizeof(library->why), "not supported");
 		report_unsupported(library, pid, &report);
 		err = 0;
 	}
@@ -181,9 +210,57 @@ static int add_entry(struct libraries *libraries, const struct identity *identit
 		libraries->entries = grown;
 		libraries->capacity = capacity;
 	}
-	libraries->entries[libraries->count].identity = *identity;
-	libraries->entries[libraries->count++].library = library;
+	libraries->entries[libraries->count++] = (struct entry){.identity = *identity, .library = library};
 	return 0;
+}
+
+void libraries_remove(struct libraries *libraries, struct library *library)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (libraries->entries[i].library != library)
+			libraries->entries[kept++] = libraries->entries[i];
+	}
+	libraries->count = kept;
+	if (library->index < libraries->index_count && libraries->by_index[library->index] == library)
+		libraries->by_index[library->index] = NULL;
+	library_free(library);
+}
+
+void libraries_merge(struct libraries *libraries, struct library *library, struct library *twin)
+{
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (libraries->entries[i].library != library)
+			continue;
+		libraries->entries[i].library = twin;
+		libraries->entries[i].alias = true;
+	}
+	libraries_remove(libraries, library);
+}
+
+/* So that a user who maps one after the other does not fill our memory. */
+static void forget_oldest_unsupported(struct libraries *libraries)
+{
+	struct library *oldest = NULL;
+	size_t count = 0;
+
+	for (size_t i = 0; i < libraries->count; i++) {
+		if (libraries->entries[i].library->state != LIBRARY_UNSUPPORTED ||
+		    libraries->entries[i].library->fd >= 0)
+			continue;
+		oldest = oldest ? oldest : libraries->entries[i].library;
+		count++;
+	}
+	if (count > MAX_UNSUPPORTED)
+		libraries_remove(libraries, oldest);
+}
+
+bool library_is_deleted(const struct library *library)
+{
+	struct stat st;
+
+	return library->fd >= 0 && !fstat(library->fd, &st) && !st.st_nlink;
 }
 
 /* Takes over @fd if it is a runtime's library. @pid: for messages; 0: none. */
@@ -207,19 +284,27 @@ static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const
 			goto out;
 		}
 	}
+	if (same_identity(other_slot(libraries, &identity), &identity)) {
+		err = 0;
+		goto out;
+	}
 	err = S_ISREG(st.st_mode) ? examine(libraries, fd, pid, path, &library) : 0;
 	if (err)
 		goto out;
-	err = add_entry(libraries, &identity, library);
-	if (err) {
-		if (library && library->state == LIBRARY_PLANNED)
-			libraries->index_count--;
-		library_free(library);
+	if (!library) {
+		*other_slot(libraries, &identity) = identity;
 		goto out;
 	}
-	if (library) {
+	err = add_entry(libraries, &identity, library);
+	if (err) {
+		libraries_remove(libraries, library);
+		goto out;
+	}
+	if (library->state == LIBRARY_PLANNED) {
 		library->fd = fd;
 		fd = -1;
+	} else {
+		forget_oldest_unsupported(libraries);
 	}
 	*out = library;
 out:
@@ -338,7 +423,7 @@ int64_t library_objects_made(const struct library *library, pid_t pid, uint64_t 
 static const struct identity *identity_of(const struct libraries *libraries, const struct library *library)
 {
 	for (size_t i = 0; i < libraries->count; i++) {
-		if (libraries->entries[i].library == library)
+		if (libraries->entries[i].library == library && !libraries->entries[i].alias)
 			return &libraries->entries[i].identity;
 	}
 	return NULL;
@@ -352,9 +437,9 @@ struct library *libraries_twin(const struct libraries *libraries, const struct l
 		const struct identity *other = &libraries->entries[i].identity;
 		struct library *candidate = libraries->entries[i].library;
 
-		if (candidate && candidate != library && candidate->state == LIBRARY_ATTACHED &&
-		    other->inode == mine->inode && other->size == mine->size && other->device != mine->device &&
-		    library->build_id[0] && !strcmp(candidate->build_id, library->build_id))
+		if (candidate != library && candidate->state == LIBRARY_ATTACHED && other->inode == mine->inode &&
+		    other->size == mine->size && other->device != mine->device && library->build_id[0] &&
+		    !strcmp(candidate->build_id, library->build_id))
 			return candidate;
 	}
 	return NULL;

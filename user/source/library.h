@@ -15,7 +15,6 @@
 #include "source/live.h"
 
 enum library_state {
-	LIBRARY_OTHER = 1,   /* no runtime's library */
 	LIBRARY_PLANNED = 2, /* to be attached */
 	LIBRARY_ATTACHED = 3,
 	LIBRARY_UNSUPPORTED = 4, /* a runtime's library that is not observed; it was said why */
@@ -24,16 +23,17 @@ enum library_state {
 struct library {
 	enum library_state state;
 	uint32_t index; /* in cookies and wire records; valid from PLANNED on */
-	int fd;         /* keeps the inode from being reused; -1 for OTHER */
+	int fd;         /* keeps the inode from being reused; -1 when it is not supported */
 	char *path;     /* as the first process shows it */
 	char build_id[65];
-	char why[96]; /* UNSUPPORTED: the reason, for people */
+	char why[128]; /* UNSUPPORTED: the reason, for people */
 	struct library_plan plan;
 	struct census_plan books;
 	int books_error;                  /* 0: the books can be read */
 	uint64_t exec_vaddr, exec_offset; /* one place of the file's executable segment, for load bases */
 	struct live_attachment attachment;
 	uint64_t attached_ns;
+	uint64_t used_ns; /* when a followed process was last known to map it */
 	struct live_attachment destroy;
 	bool destroy_armed;
 };
@@ -56,8 +56,9 @@ int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct pr
 /* The same for a file that may not be mapped yet. 0, -errno of opening or reading it, -ENOMEM. */
 int libraries_of_file(struct libraries *libraries, const char *path, struct library **out);
 
-/* By index; NULL if there is none. Indices are dense from 0. */
+/* By index; NULL if there is none. Indices below libraries_end() may be free. */
 struct library *libraries_get(const struct libraries *libraries, uint32_t index);
+uint32_t libraries_end(const struct libraries *libraries);
 
 /* Where the library is loaded in a process, from one of its executable mappings. */
 uint64_t library_base(const struct library *library, const struct procfs_mapping *mapping);
@@ -79,5 +80,12 @@ int64_t library_objects_made(const struct library *library, pid_t pid, uint64_t 
 
 /* An attached library of the same inode number, size and build-id on another device: the same file seen through another overlay. */
 struct library *libraries_twin(const struct libraries *libraries, const struct library *library);
+/* From now on the file of @library stands for @twin. @library, which is not attached, is freed. */
+void libraries_merge(struct libraries *libraries, struct library *library, struct library *twin);
+
+/* Forgets a library that nothing refers to any more; its attachments are closed. */
+void libraries_remove(struct libraries *libraries, struct library *library);
+/* Was its last name deleted? */
+bool library_is_deleted(const struct library *library);
 
 #endif

@@ -191,14 +191,27 @@ const struct bpf_program *live_object_program(const struct live *live)
 
 int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, bool children, uint32_t *process)
 {
-	struct wire_process fresh = {.start_ns = start_ns, .follow = children};
+	struct wire_process fresh = {.start_ns = start_ns, .follow = children}, present;
+	int fd = bpf_map__fd(live->bpf->maps.processes);
 
 	/* The counter is shared with the BPF side, which adds to it in the same way. */
 	fresh.process = __atomic_add_fetch(&live->bpf->bss->last_process, 1, __ATOMIC_SEQ_CST);
 	*process = fresh.process;
-	if (bpf_map_update_elem(bpf_map__fd(live->bpf->maps.processes), &pid, &fresh, BPF_ANY))
+	if (!bpf_map_update_elem(fd, &pid, &fresh, BPF_NOEXIST))
+		return 0;
+	if (errno != EEXIST)
 		return errno == E2BIG ? -ENOSPC : -errno;
-	return 0;
+	if (!bpf_map_lookup_elem(fd, &pid, &present) && !present.dead) {
+		*process = present.process;
+		return -EEXIST;
+	}
+	/* Of an earlier process with this pid, whose end nobody has taken in yet. */
+	return bpf_map_update_elem(fd, &pid, &fresh, BPF_ANY) ? -errno : 0;
+}
+
+void live_follow_machine(struct live *live)
+{
+	__atomic_store_n(&live->bpf->bss->follow_machine, 1, __ATOMIC_SEQ_CST);
 }
 
 int live_lookup(struct live *live, uint32_t pid, struct wire_process *out)

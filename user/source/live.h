@@ -36,12 +36,15 @@ enum attach_method live_method(const struct live *live);
 const struct bpf_program *live_object_program(const struct live *live);
 
 /*
- * Follows a process from now on; @process gets its number. -ENOSPC when the map is full.
+ * Follows a process from now on; @process gets its number. -ENOSPC when the map is full; -EEXIST: the
+ * BPF side follows it already, by the number in @process, and a record in the ring tells of it.
  * live_lookup(): what the BPF side knows of a pid; -ENOENT. live_forget(): stops following.
  */
 int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, bool children, uint32_t *process);
 int live_lookup(struct live *live, uint32_t pid, struct wire_process *out);
 void live_forget(struct live *live, uint32_t pid);
+/* From now on every process that hits a probe is followed (WIRE_ADOPT). */
+void live_follow_machine(struct live *live);
 
 /* Gives library @index its meaning. -ENOSPC, -ERANGE. Before attaching to it. */
 int live_set_library(struct live *live, uint32_t index, const struct library_plan *plan);
@@ -78,7 +81,7 @@ void live_set_waiting(struct live *live, bool waiting);
 typedef void (*live_dead_visitor)(void *context, uint32_t pid, const struct wire_process *process);
 void live_sweep_dead(struct live *live, live_dead_visitor visit, void *context);
 
-/* Children that were not followed because the map of processes was full. */
+/* Processes that were not followed because the map of processes was full. */
 uint64_t live_processes_full(const struct live *live);
 
 #endif

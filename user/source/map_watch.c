@@ -119,6 +119,7 @@ struct mmap2_record {
 static void read_mapping(const struct map_watch *watch, const char *data, uint64_t at, uint16_t size,
 			 map_watch_visitor mapped, void *context)
 {
+	struct map_watch_mapping mapping = {0};
 	struct mmap2_record record;
 	char path[PATH_MAX + 1];
 	size_t len;
@@ -130,7 +131,10 @@ static void read_mapping(const struct map_watch *watch, const char *data, uint64
 	len = len < PATH_MAX ? len : PATH_MAX;
 	copy_out(watch, data, at + sizeof(record), path, len);
 	path[len] = 0;
-	mapped(context, record.pid, path);
+	mapping.path = path;
+	mapping.pid = record.pid;
+	mapping.file = (struct map_file){record.major, record.minor, record.inode, record.generation};
+	mapped(context, &mapping);
 }
 
 static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *page, map_watch_visitor mapped,

@@ -35,7 +35,9 @@ uint64_t tracer_now_ns(void)
 
 void tracer_emit(struct tracer *tracer, const struct event *event)
 {
-	if (!tracer->hold || !tracer_hold_back(tracer->hold, event))
+	struct tracked *tracked = tracer->holds ? tracked_by_process(&tracer->tracked, event->process) : NULL;
+
+	if (!tracked || !tracked->hold || !tracer_hold_back(tracked->hold, event))
 		tracer->callbacks.event(tracer->callbacks.context, event);
 }
 
@@ -97,6 +99,7 @@ void tracer_close(struct tracer *tracer)
 {
 	if (!tracer)
 		return;
+	tracer_machine_free(tracer->machine);
 	libraries_free(tracer->libraries);
 	map_watch_close(tracer->watch);
 	live_close(tracer->live);
@@ -169,6 +172,12 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	if (pidfd < 0)
 		return pidfd;
 	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, tracer->options.follow_children, &process);
+	if (err == -EEXIST) {
+		/* The record that tells of it is in the ring, or was lost; then the next one makes up for it. */
+		tracer_sync(tracer);
+		err = 0;
+		goto fail;
+	}
 	if (err)
 		goto fail;
 	/* It ended before the map had it, so nobody would ever say so; what is on its way out now, the descriptor tells. */
@@ -181,6 +190,8 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		goto forget;
 	}
 	tracked->pidfd = pidfd;
+	if (tracer->machine)
+		tracked->covered_ns = st.start_ns;
 	if (how == BIRTH_LAUNCH)
 		strbuf_add(&tracked->command, command, command_len);
 	tracer_emit_birth(tracer, tracked, 0, 0, st.start_ns);
@@ -208,10 +219,16 @@ int tracer_fd(const struct tracer *tracer)
 	return tracer->epoll_fd;
 }
 
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 int tracer_timeout_ms(const struct tracer *tracer)
 {
 	if (tracer->asleep)
-		return live_pressure(tracer->live) ? PRESSURE_BEAT_MS : -1;
+		return sooner(live_pressure(tracer->live) ? PRESSURE_BEAT_MS : -1,
+			      tracer->machine ? tracer_machine_timeout_ms(tracer) : -1);
 	return tracer->full_batch ? 0 : TICK_MS;
 }
 
@@ -225,11 +242,14 @@ void tracer_dispatch(struct tracer *tracer)
 	/* Mappings first: a process whose end is in the ring is judged by what it mapped. */
 	tracer_collect_mapped(tracer);
 	n = tracer_drain(tracer);
+	tracer_look_at_due(tracer);
 	tracer_look_at_mappings(tracer);
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.u32)
 			tracer_end_named(tracer, events[i].data.u32);
 	}
+	if (tracer->machine)
+		tracer_machine_tick(tracer);
 	if (n) {
 		tracer->idle_rounds = 0;
 		tracer->asleep = false;
@@ -258,6 +278,7 @@ void tracer_sync(struct tracer *tracer)
 	do {
 		tracer_drain(tracer);
 	} while (tracer->full_batch);
+	tracer_look_at_due(tracer);
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
 		tracer_lookup_lost(tracer, tracked, time_ns);
 	tracer_check_probes(tracer);

@@ -48,6 +48,13 @@ void tracer_abandon(struct tracer *tracer);
 int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len);
 
 /*
+ * Follows every process of the machine that maps a supported library, now and later, whoever starts it;
+ * also those that have mapped one already, with a census. Call once, before anything else is followed.
+ * Other processes cost nothing and cause no event. 0 or -errno, logged.
+ */
+int tracer_follow_machine(struct tracer *tracer);
+
+/*
  * Attaches to a file before any process maps it, if it is a runtime's library: a process that is followed
  * from its start is then covered completely. Best effort; what goes wrong is said when it is mapped.
  */

@@ -18,7 +18,6 @@
 
 /* Events of one process, kept back in order. */
 struct tracer_hold {
-	uint32_t process;
 	struct event *events;
 	size_t count, capacity;
 	bool broken; /* out of room or memory: what was kept back is complete up to here only */
@@ -29,7 +28,7 @@ bool tracer_hold_back(struct tracer_hold *hold, const struct event *event)
 	size_t capacity = hold->capacity ? 2 * hold->capacity : 256;
 	struct event *grown;
 
-	if (event->process != hold->process || hold->broken)
+	if (hold->broken)
 		return false;
 	switch (event->kind) {
 	case EVENT_ALLOCATE:
@@ -55,21 +54,39 @@ bool tracer_hold_back(struct tracer_hold *hold, const struct event *event)
 	return true;
 }
 
-bool tracer_hold_is_of(const struct tracer_hold *hold, uint32_t process)
+int tracer_hold_begin(struct tracer *tracer, struct tracked *tracked)
 {
-	return hold->process == process;
+	if (tracked->hold)
+		return 0;
+	tracked->hold = calloc(1, sizeof(*tracked->hold));
+	if (!tracked->hold)
+		return -ENOMEM;
+	tracer->holds++;
+	return 0;
 }
 
-/* Lets go of what was kept back; from here on events pass. */
-void tracer_hold_release(struct tracer *tracer)
+/* From here on events pass. What was kept back is the caller's to emit. */
+static struct tracer_hold *take_hold(struct tracer *tracer, struct tracked *tracked)
 {
-	struct tracer_hold *hold = tracer->hold;
+	struct tracer_hold *hold = tracked->hold;
 
-	tracer->hold = NULL;
+	tracked->hold = NULL;
+	tracer->holds -= hold != NULL;
+	return hold;
+}
+
+static void let_go(struct tracer *tracer, struct tracer_hold *hold)
+{
 	for (size_t i = 0; hold && i < hold->count; i++)
 		tracer_emit(tracer, &hold->events[i]);
 	if (hold)
-		hold->count = 0;
+		free(hold->events);
+	free(hold);
+}
+
+void tracer_hold_release(struct tracer *tracer, struct tracked *tracked)
+{
+	let_go(tracer, take_hold(tracer, tracked));
 }
 
 static void drain_all(struct tracer *tracer)
@@ -134,9 +151,9 @@ static int take_while_held(struct tracer *tracer, const struct tracked *tracked,
 			return -ESRCH;
 		if (err)
 			return err;
-		if (tracer->hold->broken)
+		if (tracked->hold->broken)
 			return -ENOBUFS;
-		err = reconcile_init(reconcile, tracer->hold->events, tracer->hold->count);
+		err = reconcile_init(reconcile, tracked->hold->events, tracked->hold->count);
 		if (err)
 			return err;
 		*reason = reconcile_judge(reconcile, census);
@@ -150,24 +167,32 @@ static int take_while_held(struct tracer *tracer, const struct tracked *tracked,
 
 void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, bool restart)
 {
-	struct tracer_hold hold = {.process = tracked->process};
 	struct census_subject subject = {.process = tracked->process, .runtime = runtime};
 	struct event event = {.kind = EVENT_RESTART, .process = tracked->process, .time_ns = tracer_now_ns()};
 	struct reconcile reconcile = {0};
 	const char *reason = NULL;
 	struct census census = {0};
+	struct tracer_hold *hold;
 	uint32_t pid = tracked->pid;
 	int err;
 
-	/* Found while a record is being taken in: what was recorded before it is not known to be complete. */
-	if (tracer->hold || tracer->draining) {
-		log_debug("no census of process %u: it was found too late", pid);
+	if (tracer_hold_begin(tracer, tracked)) {
+		log_error("out of memory: no census of process %u", pid);
 		return;
 	}
-	tracer->hold = &hold;
+	/* Found while a record of it is being taken in, its first of this library. */
+	if (tracer->draining) {
+		tracked->runtime[runtime].census_due = true;
+		tracked->due = tracer->due = true;
+		return;
+	}
 	err = take_while_held(tracer, tracked, runtime, &census, &reconcile, &reason);
-	tracer->hold = NULL;
-	/* @tracked may be gone from here on. */
+	/* It may have ended; then it has been let go, with what was kept back. */
+	if (tracked_by_process(&tracer->tracked, subject.process) != tracked) {
+		log_debug("no census of process %u: it ended meanwhile", pid);
+		goto out;
+	}
+	hold = take_hold(tracer, tracked);
 	subject.time_ns = tracer_now_ns();
 	if (err) {
 		log_debug("no census of process %u: %s", pid, strerror(-err));
@@ -180,13 +205,49 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 				reason = "out-of-memory";
 		}
 	}
-	tracer->hold = &hold;
-	tracer_hold_release(tracer);
+	let_go(tracer, hold);
 	if (!err)
 		emit_census(tracer, &census, &subject, reason, false);
+out:
 	reconcile_fini(&reconcile);
 	census_fini(&census);
-	free(hold.events);
+}
+
+static void look_at_due(struct tracer *tracer, struct tracked *tracked)
+{
+	uint32_t process = tracked->process;
+
+	tracked->due = false;
+	tracer_scan(tracer, tracked);
+	for (uint32_t i = 0; i < TRACKED_MAX_RUNTIMES; i++) {
+		/* A census takes in records: the process may have ended or called exec meanwhile. */
+		if (tracked_by_process(&tracer->tracked, process) != tracked)
+			return;
+		if (i >= tracked->runtime_count || !tracked->runtime[i].census_due)
+			continue;
+		tracked->runtime[i].census_due = false;
+		tracer_census_base(tracer, tracked, i, false);
+	}
+	if (tracked_by_process(&tracer->tracked, process) == tracked)
+		tracer_hold_release(tracer, tracked);
+}
+
+void tracer_look_at_due(struct tracer *tracer)
+{
+	struct tracked *tracked;
+	size_t cursor = 0;
+
+	while (tracer->due) {
+		tracer->due = false;
+		/* Each look may change the set: from the start again. */
+		for (cursor = 0; (tracked = tracked_next(&tracer->tracked, &cursor));) {
+			if (tracked->due) {
+				tracer->due = true;
+				look_at_due(tracer, tracked);
+				break;
+			}
+		}
+	}
 }
 
 /* ---- the books beside the table ---- */

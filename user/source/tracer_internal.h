@@ -2,7 +2,7 @@
 /*
  * What the parts of the live source share, and nobody else sees: tracer.c (the interface),
  * tracer_record.c (records and births), tracer_library.c (libraries in processes),
- * tracer_mapped.c (files that were mapped).
+ * tracer_mapped.c (files that were mapped), tracer_machine.c (all processes of the machine).
  */
 #ifndef BUFSCOPE_SOURCE_TRACER_INTERNAL_H
 #define BUFSCOPE_SOURCE_TRACER_INTERNAL_H
@@ -23,8 +23,11 @@
 /* A file that some process mapped; not looked at yet. */
 struct mapped {
 	uint32_t pid;
+	struct map_file file;
 	char *path; /* as that process sees it */
 };
+
+struct tracer_machine;
 
 struct tracer {
 	struct tracer_options options;
@@ -43,14 +46,18 @@ struct tracer {
 	struct mapped *mapped; /* since the last look */
 	size_t mapped_count, mapped_capacity;
 	uint64_t mapped_lost;
-	struct tracer_hold *hold; /* while a census is taken */
-	bool draining;            /* inside live_drain(), which cannot be entered twice */
+	size_t holds;                   /* processes with a hold */
+	bool due;                       /* some process is to be looked at once the ring is empty */
+	bool draining;                  /* inside live_drain(), which cannot be entered twice */
+	struct tracer_machine *machine; /* NULL: only processes that were named, and their children */
 };
 /* tracer.c */
 uint64_t tracer_now_ns(void);
 void tracer_emit(struct tracer *tracer, const struct event *event);
 
 /* tracer_record.c */
+/* Forgets a process; what was kept back of it is let go first. */
+void tracer_drop(struct tracer *tracer, struct tracked *tracked);
 /* NULL: out of memory; nothing is said yet. */
 struct tracked *tracer_add(struct tracer *tracer, uint32_t pid, uint32_t process, enum birth_how how, uint64_t born_ns);
 void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t parent, uint32_t exec_count,
@@ -74,10 +81,15 @@ void tracer_check_probes(struct tracer *tracer);
 
 /* tracer_census.c */
 struct tracer_hold;
-/* Keeps an event back if it is of the process whose census is being taken. */
+/*
+ * Keeps back what a process does until its census was taken, so that the two can be put together. 0 or
+ * -ENOMEM. tracer_hold_release() lets it go; without a hold it does nothing.
+ */
+int tracer_hold_begin(struct tracer *tracer, struct tracked *tracked);
 bool tracer_hold_back(struct tracer_hold *hold, const struct event *event);
-bool tracer_hold_is_of(const struct tracer_hold *hold, uint32_t process);
-void tracer_hold_release(struct tracer *tracer);
+void tracer_hold_release(struct tracer *tracer, struct tracked *tracked);
+/* Looks at the processes that are due, and takes the censuses that had to wait. Not while records are taken in. */
+void tracer_look_at_due(struct tracer *tracer);
 /*
  * Finds what is older than the probes and tells of it, before all that was recorded meanwhile. Takes in
  * records: @tracked may be gone afterwards. @restart: the table is rebuilt.
@@ -89,5 +101,19 @@ void tracer_collect_mapped(struct tracer *tracer);
 void tracer_forget_mapped(struct tracer *tracer);
 void tracer_look_at_mappings(struct tracer *tracer);
 void tracer_judge_unseen(struct tracer *tracer, const struct tracked *tracked);
+
+/* tracer_machine.c; all but the first only when the machine is followed */
+/* Is this file known to be no runtime's library? */
+bool tracer_machine_passes(struct tracer *tracer, const struct map_file *file);
+/* Looks at a process that is not followed. False: it is gone. */
+bool tracer_machine_look(struct tracer *tracer, pid_t pid);
+/* The process that mapped it is gone: the next ones shall be seen from their start. */
+void tracer_machine_missed(struct tracer *tracer, const struct mapped *mapped);
+/* The periodic look at all processes, if it is time. */
+void tracer_machine_tick(struct tracer *tracer);
+/* Records of mappings were lost: looks at all processes soon. */
+void tracer_machine_hasten(struct tracer *tracer);
+int tracer_machine_timeout_ms(const struct tracer *tracer);
+void tracer_machine_free(struct tracer_machine *machine);
 
 #endif

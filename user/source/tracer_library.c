@@ -21,7 +21,7 @@
 static int64_t earlier_objects(const struct tracked *tracked, const struct library *library, uint64_t base)
 {
 	/* Whoever began after the attachment was covered from its first instruction on. */
-	if (tracked->how != BIRTH_ATTACH && library->attached_ns <= tracked->born_ns)
+	if (library->attached_ns <= tracked->covered_ns)
 		return 0;
 	/* What was not mapped yet at a time when the probes were there, neither. */
 	if (library->attached_ns <= tracked->seen_ns)
@@ -95,6 +95,15 @@ int tracer_attach_library(struct tracer *tracer, struct library *library)
 	return 0;
 }
 
+static bool is_observed(const struct tracked *tracked, const struct library *library, uint64_t base)
+{
+	for (size_t i = 0; i < tracked->runtime_count; i++) {
+		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
+			return true;
+	}
+	return false;
+}
+
 /* Makes @library one of the process's runtimes, attaching first if it is new. @mapping: NULL if it is not known. */
 static void observe(struct tracer *tracer, struct tracked *tracked, struct library *library,
 		    const struct procfs_mapping *mapping)
@@ -105,10 +114,8 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 	bool breakpoint;
 	int64_t earlier;
 
-	for (size_t i = 0; i < tracked->runtime_count; i++) {
-		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
-			return;
-	}
+	if (is_observed(tracked, library, base))
+		return;
 	if (library->state == LIBRARY_UNSUPPORTED) {
 		unsupported(tracer, tracked, library, library->why);
 		return;
@@ -117,30 +124,32 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 		unsupported(tracer, tracked, library, "too many copies in one process");
 		return;
 	}
+	/* Of this process only: others may have it as it is in the file. */
 	if (library->state == LIBRARY_PLANNED &&
 	    !library_code_intact(library, (pid_t)tracked->pid, base, &breakpoint)) {
-		library->state = LIBRARY_UNSUPPORTED;
-		snprintf(library->why, sizeof(library->why), "its code was changed in memory");
-		log_warning("the library in process %u was changed in memory: not attached", tracked->pid);
-		unsupported(tracer, tracked, library, library->why);
+		unsupported(tracer, tracked, library, "its code was changed in memory");
 		return;
 	}
 	if (library->state == LIBRARY_PLANNED) {
 		/* A breakpoint where we have none yet: ours, if the same file was attached to by another name. */
 		twin = breakpoint ? libraries_twin(tracer->libraries, library) : NULL;
-		if (twin)
+		if (twin) {
+			libraries_merge(tracer->libraries, library, twin);
 			library = twin;
-		else if (tracer_attach_library(tracer, library)) {
+		} else if (tracer_attach_library(tracer, library)) {
 			unsupported(tracer, tracked, library, library->why);
 			return;
 		}
 	}
+	if (is_observed(tracked, library, base))
+		return;
 	runtime = &tracked->runtime[tracked->runtime_count];
 	*runtime = (struct tracked_runtime){.library = library, .base = base};
 	if (mapping) {
 		runtime->text_start = mapping->start;
 		runtime->text_end = mapping->end;
 	}
+	library->used_ns = tracer_now_ns();
 	earlier = earlier_objects(tracked, library, base);
 	emit_runtime(tracer, tracked, (uint32_t)tracked->runtime_count++, mapping ? mapping->path : library->path,
 		     earlier);
@@ -266,8 +275,9 @@ void tracer_arm_destroy(struct tracer *tracer)
 	if (tracer->destroy_armed)
 		return;
 	tracer->destroy_armed = true;
-	for (uint32_t i = 0; (library = libraries_get(tracer->libraries, i)); i++) {
-		if (library->state != LIBRARY_ATTACHED || library->destroy_armed)
+	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
+		library = libraries_get(tracer->libraries, i);
+		if (!library || library->state != LIBRARY_ATTACHED || library->destroy_armed)
 			continue;
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
 		err = live_attach_destroy(tracer->live, i, &library->plan, path, &library->destroy);
@@ -293,8 +303,9 @@ void tracer_disarm_destroy(struct tracer *tracer)
 	if (!tracer->destroy_armed)
 		return;
 	tracer->destroy_armed = false;
-	for (uint32_t i = 0; (library = libraries_get(tracer->libraries, i)); i++) {
-		if (!library->destroy_armed)
+	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
+		library = libraries_get(tracer->libraries, i);
+		if (!library || !library->destroy_armed)
 			continue;
 		attachment = malloc(sizeof(*attachment));
 		if (!attachment)

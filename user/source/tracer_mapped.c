@@ -6,13 +6,16 @@
 #include "base/log.h"
 #include "source/tracer_internal.h"
 
-static void on_mapped(void *context, uint32_t pid, const char *path)
+static void on_mapped(void *context, const struct map_watch_mapping *mapping)
 {
 	struct tracer *tracer = context;
 	size_t capacity = tracer->mapped_capacity ? 2 * tracer->mapped_capacity : 64;
 	struct mapped *grown;
-	char *copy = strdup(path);
+	char *copy;
 
+	if (tracer->machine && tracer_machine_passes(tracer, &mapping->file))
+		return;
+	copy = strdup(mapping->path);
 	if (copy && tracer->mapped_count == tracer->mapped_capacity) {
 		grown = realloc(tracer->mapped, capacity * sizeof(*grown));
 		if (!grown) {
@@ -27,8 +30,8 @@ static void on_mapped(void *context, uint32_t pid, const char *path)
 		tracer->mapped_lost++;
 		return;
 	}
-	tracer->mapped[tracer->mapped_count].pid = pid;
-	tracer->mapped[tracer->mapped_count++].path = copy;
+	tracer->mapped[tracer->mapped_count++] =
+		(struct mapped){.pid = mapping->pid, .file = mapping->file, .path = copy};
 }
 
 void tracer_collect_mapped(struct tracer *tracer)
@@ -71,6 +74,7 @@ void tracer_look_at_mappings(struct tracer *tracer)
 {
 	struct tracked *tracked;
 	size_t cursor = 0;
+	bool gone = false;
 
 	tracer_collect_mapped(tracer);
 	if (tracer->mapped_lost) {
@@ -78,7 +82,10 @@ void tracer_look_at_mappings(struct tracer *tracer)
 			  (unsigned long long)tracer->mapped_lost);
 		tracer->mapped_lost = 0;
 		while ((tracked = tracked_next(&tracer->tracked, &cursor)))
-			tracer_scan(tracer, tracked);
+			tracked->due = tracer->due = true;
+		if (tracer->machine)
+			tracer_machine_hasten(tracer);
+		tracer_look_at_due(tracer);
 	}
 	if (!tracer->mapped_count)
 		return;
@@ -86,11 +93,15 @@ void tracer_look_at_mappings(struct tracer *tracer)
 	tracer_drain(tracer);
 	for (size_t i = 0; i < tracer->mapped_count; i++) {
 		/* A start of a process maps dozens of files: look once. */
-		if (i && tracer->mapped[i].pid == tracer->mapped[i - 1].pid)
-			continue;
-		tracked = tracked_by_pid(&tracer->tracked, tracer->mapped[i].pid);
-		if (tracked)
-			tracer_scan(tracer, tracked);
+		if (!i || tracer->mapped[i].pid != tracer->mapped[i - 1].pid) {
+			tracked = tracked_by_pid(&tracer->tracked, tracer->mapped[i].pid);
+			if (tracked)
+				tracer_scan(tracer, tracked);
+			gone = !tracked && tracer->machine &&
+			       !tracer_machine_look(tracer, (pid_t)tracer->mapped[i].pid);
+		}
+		if (gone)
+			tracer_machine_missed(tracer, &tracer->mapped[i]);
 	}
 	tracer_forget_mapped(tracer);
 }

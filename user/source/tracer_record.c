@@ -19,6 +19,7 @@ struct tracked *tracer_add(struct tracer *tracer, uint32_t pid, uint32_t process
 		return NULL;
 	tracked->how = how;
 	tracked->born_ns = born_ns;
+	tracked->covered_ns = how == BIRTH_ATTACH ? 0 : born_ns;
 	return tracked;
 }
 
@@ -31,15 +32,20 @@ static struct tracked *add_child(struct tracer *tracer, const struct wire_head *
 	return child;
 }
 
+void tracer_drop(struct tracer *tracer, struct tracked *tracked)
+{
+	tracer_hold_release(tracer, tracked);
+	tracked_drop(&tracer->tracked, tracked);
+}
+
 /* Tells of a new address space. Its command, user and cgroup come from /proc while it lives. */
 void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t parent, uint32_t exec_count,
 		       uint64_t start_ns)
 {
 	struct event event = {.kind = EVENT_BIRTH, .process = tracked->process, .time_ns = tracked->born_ns};
 	struct strbuf cgroup = STRBUF_INIT, command = STRBUF_INIT;
-	uint32_t user = 0;
 
-	procfs_user((pid_t)tracked->pid, &user);
+	procfs_user((pid_t)tracked->pid, &tracked->user);
 	procfs_cgroup((pid_t)tracked->pid, &cgroup);
 	/*
 	 * A fork has its parent's command, and may have called exec by the time /proc is read; a launched
@@ -57,7 +63,7 @@ void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t 
 		.parent = parent,
 		/* A process has the same start however it was found. */
 		.start_ns = procfs_start_ns(start_ns),
-		.user = user,
+		.user = tracked->user,
 		.command = strbuf_str(&tracked->command),
 		.command_len = tracked->command.len,
 		.cgroup = strbuf_str(&cgroup),
@@ -87,28 +93,21 @@ void tracer_lookup_lost(struct tracer *tracer, struct tracked *tracked, uint64_t
 		report_lost(tracer, tracked, &process.lost, time_ns);
 }
 
-/* What its census kept back comes before its end. */
-static void release_hold(struct tracer *tracer, const struct tracked *tracked)
-{
-	if (tracer->hold && tracer_hold_is_of(tracer->hold, tracked->process))
-		tracer_hold_release(tracer);
-}
-
 static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t next, uint32_t exec_count,
 		       uint64_t start_ns, uint64_t time_ns)
 {
 	struct event event = {.kind = EVENT_EXEC, .process = tracked->process, .time_ns = time_ns};
 	uint32_t previous = tracked->process;
 
-	release_hold(tracer, tracked);
+	tracer_hold_release(tracer, tracked); /* what was kept back comes before the end */
 	tracer_emit(tracer, &event);
 	if (tracked_renumber(&tracer->tracked, tracked, next)) {
 		log_error("out of memory: process %u is not followed any more", tracked->pid);
-		tracked_drop(&tracer->tracked, tracked);
+		tracer_drop(tracer, tracked);
 		return;
 	}
 	tracked->how = BIRTH_EXEC;
-	tracked->born_ns = time_ns;
+	tracked->born_ns = tracked->covered_ns = time_ns;
 	tracked->runtime_count = 0;
 	tracer_emit_birth(tracer, tracked, previous, exec_count, start_ns);
 	tracer_scan(tracer, tracked);
@@ -121,12 +120,14 @@ static void begin_fork(struct tracer *tracer, const struct decoded *decoded)
 
 	old = tracked_by_pid(&tracer->tracked, birth->pid);
 	if (old) /* its end was lost, and the pid is in use again */
-		tracked_drop(&tracer->tracked, old);
+		tracer_drop(tracer, old);
 	child = add_child(tracer, &decoded->head);
 	if (!child)
 		return;
-	if (parent)
+	if (parent) {
 		strbuf_add(&child->command, strbuf_str(&parent->command), parent->command.len);
+		child->user = parent->user;
+	}
 	tracer_emit_birth(tracer, child, birth->parent, 0, birth->start_ns);
 	/* The parent's mappings are the child's, probes included. */
 	for (size_t i = 0; parent && i < parent->runtime_count; i++) {
@@ -145,18 +146,45 @@ static void report_stop(struct tracer *tracer, const struct tracked *tracked, ui
 	tracer_emit(tracer, &event);
 }
 
+/* A process that nobody had followed has hit a probe. */
+static void begin_adopted(struct tracer *tracer, const struct decoded *decoded)
+{
+	const struct wire_head *head = &decoded->head;
+	const struct library *library = libraries_get(tracer->libraries, head->library);
+	struct tracked *tracked, *old;
+
+	if (tracked_by_process(&tracer->tracked, head->process))
+		return;
+	old = tracked_by_pid(&tracer->tracked, head->pid);
+	if (old) /* its end was lost, and the pid is in use again */
+		tracer_drop(tracer, old);
+	tracked = tracer_add(tracer, head->pid, head->process, BIRTH_ATTACH, head->time_ns);
+	if (!tracked) {
+		log_error("out of memory: process %u is not followed", head->pid);
+		return;
+	}
+	tracked->covered_ns = decoded->start_ns;
+	tracked->user = decoded->user;
+	strbuf_add(&tracked->command, decoded->name, strlen(decoded->name) + 1);
+	tracer_emit_birth(tracer, tracked, 0, 0, decoded->start_ns);
+	/* It may have buffers that are older than the probes: then a census decides, before anything is said. */
+	if ((!library || library->attached_ns > tracked->covered_ns) && tracer_hold_begin(tracer, tracked))
+		log_error("out of memory: older buffers of process %u are not looked for", tracked->pid);
+	tracked->due = tracer->due = true;
+}
+
 static void end_process(struct tracer *tracer, struct tracked *tracked, struct decoded *decoded)
 {
 	struct event *event = &decoded->event;
 
-	release_hold(tracer, tracked);
+	tracer_hold_release(tracer, tracked);
 	report_lost(tracer, tracked, &decoded->lost, event->time_ns);
 	if (decoded->stopped_ns)
 		report_stop(tracer, tracked, 1, decoded->stopped_ns);
 	tracer_judge_unseen(tracer, tracked);
 	event->process = tracked->process;
 	tracer_emit(tracer, event);
-	tracked_drop(&tracer->tracked, tracked);
+	tracer_drop(tracer, tracked);
 }
 
 void tracer_end_named(struct tracer *tracer, uint32_t pid)
@@ -193,7 +221,7 @@ static struct tracked *adopt(struct tracer *tracer, const struct wire_head *head
 		return tracked;
 	}
 	if (tracked)
-		tracked_drop(&tracer->tracked, tracked);
+		tracer_drop(tracer, tracked);
 	tracked = add_child(tracer, head);
 	if (!tracked)
 		return NULL;
@@ -223,6 +251,10 @@ static void on_record(void *context, const void *record, size_t len)
 	}
 	if (decoded.head.kind == WIRE_FORK) {
 		begin_fork(tracer, &decoded);
+		return;
+	}
+	if (decoded.head.kind == WIRE_ADOPT) {
+		begin_adopted(tracer, &decoded);
 		return;
 	}
 	tracked = tracked_by_process(&tracer->tracked, decoded.head.process);
@@ -294,7 +326,7 @@ int tracer_drain(struct tracer *tracer)
 		live_sweep_dead(tracer->live, on_dead, tracer);
 	if (live_processes_full(tracer->live) != tracer->processes_full) {
 		tracer->processes_full = live_processes_full(tracer->live);
-		snprintf(text, sizeof(text), "%llu child processes were not followed: more than %d at once",
+		snprintf(text, sizeof(text), "%llu processes were not followed: more than %d at once",
 			 (unsigned long long)tracer->processes_full, WIRE_MAX_PROCESSES);
 		tracer->callbacks.inexact(tracer->callbacks.context, 0, "process-limit", text);
 	}

@@ -14,6 +14,7 @@
 #include "wire.h"
 
 struct library;
+struct tracer_hold;
 
 #define TRACKED_MAX_RUNTIMES 8 /* copies of a runtime in one process */
 
@@ -21,6 +22,7 @@ struct tracked_runtime {
 	struct library *library;
 	uint64_t base;                 /* where it is loaded; 0: not known */
 	uint64_t text_start, text_end; /* its executable mapping there */
+	bool census_due;               /* found while records were taken in: its census comes after them */
 	bool told;                     /* a forked child is not worth a word until it uses what it inherited */
 	bool unprobed;                 /* it was said that its probes are gone */
 };
@@ -29,9 +31,13 @@ struct tracked {
 	uint32_t pid;
 	uint32_t process; /* number of the present (process, exec) pair */
 	enum birth_how how;
-	int pidfd;        /* of a process that was named to us; -1 */
-	uint64_t born_ns; /* when this address space began to be followed */
-	uint64_t seen_ns; /* whatever was mapped at this time is among its runtimes; 0: not looked at yet */
+	int pidfd;           /* of a process that was named to us; -1 */
+	uint64_t born_ns;    /* when this address space began to be followed */
+	uint64_t covered_ns; /* no hit of it since then was passed over, and none was possible before; 0: not known */
+	uint64_t seen_ns;    /* whatever was mapped at this time is among its runtimes; 0: not looked at yet */
+	uint32_t user;       /* real uid */
+	bool due;            /* to be looked at once the ring is empty */
+	struct tracer_hold *hold; /* while a census is awaited or taken */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */
 	size_t runtime_count;

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * All processes of the machine: which of them map a runtime's library. Records of new mappings tell at
+ * once; a look at all processes now and then is the net below them. Both ask about a file once: what is
+ * no runtime's library is remembered by the kernel's name of it. Owns that memory.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/escape.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "source/procfs.h"
+#include "source/tracer_internal.h"
+
+#define PASSED        8192            /* files; a power of two */
+#define PASSED_NS     300000000000ull /* a file may be overwritten: then it is asked about again */
+#define LOOK_NS       10000000000ull  /* between two looks at all processes, at least */
+#define LOOK_SHARE    2000            /* and so many times what a look takes: 0.05 % of a core */
+#define HASTY_LOOK_NS 1000000000ull   /* when records of mappings were lost */
+#define UNUSED_NS     600000000000ull /* then a library is let go; it holds its file system */
+
+struct passed {
+	struct map_file file;
+	uint64_t until_ns;
+};
+
+struct tracer_machine {
+	struct passed passed[PASSED];
+	uint64_t next_look_ns, looked_ns;
+	bool may_not_look; /* it was said */
+};
+
+static struct passed *passed_slot(struct tracer_machine *machine, const struct map_file *file)
+{
+	uint64_t mixed =
+		(file->inode ^ (uint64_t)file->major << 52 ^ (uint64_t)file->minor << 32) * 0x9e3779b97f4a7c15ull;
+
+	return &machine->passed[mixed >> 51];
+}
+
+bool tracer_machine_passes(struct tracer *tracer, const struct map_file *file)
+{
+	struct passed *slot = passed_slot(tracer->machine, file);
+
+	if (slot->file.inode != file->inode || slot->file.major != file->major || slot->file.minor != file->minor ||
+	    slot->until_ns <= tracer_now_ns())
+		return false;
+	/* /proc/PID/maps does not have the generation. */
+	if (file->generation && !slot->file.generation)
+		slot->file.generation = file->generation;
+	return !file->generation || slot->file.generation == file->generation;
+}
+
+static void pass(struct tracer *tracer, const struct map_file *file)
+{
+	*passed_slot(tracer->machine, file) = (struct passed){*file, tracer_now_ns() + PASSED_NS};
+}
+
+struct look {
+	struct tracer *tracer;
+	pid_t pid;
+	bool any; /* some mapping could be asked about */
+};
+
+/* 1: this process has a runtime's library. */
+static int look_at_mapping(void *context, const struct procfs_mapping *mapping)
+{
+	struct map_file file = {.major = mapping->major, .minor = mapping->minor, .inode = mapping->inode};
+	struct look *look = context;
+	struct tracer *tracer = look->tracer;
+	struct library *library;
+	int err;
+
+	look->any = true;
+	if (tracer_machine_passes(tracer, &file))
+		return 0;
+	err = libraries_of_mapping(tracer->libraries, look->pid, mapping, &library);
+	if ((err == -EPERM || err == -EACCES) && !tracer->machine->may_not_look) {
+		tracer->machine->may_not_look = true;
+		log_warning(
+			"some files that processes map may not be looked at: needed are root or CAP_CHECKPOINT_RESTORE "
+			"and CAP_SYS_PTRACE, and file systems that root may read");
+	}
+	if (err == -ENOMEM || err == -ESRCH)
+		return 0;
+	if (err || !library) {
+		pass(tracer, &file);
+		return 0;
+	}
+	return 1;
+}
+
+bool tracer_machine_look(struct tracer *tracer, pid_t pid)
+{
+	struct look look = {.tracer = tracer, .pid = pid};
+	int err;
+
+	if (pid == getpid())
+		return true;
+	err = procfs_mappings(pid, look_at_mapping, &look);
+	if (err == 1) {
+		err = tracer_follow(tracer, pid, BIRTH_ATTACH, NULL, 0);
+		if (err && err != -ESRCH)
+			log_warning("process %d is not followed: %s", pid,
+				    err == -ENOSPC ? "too many are followed at once" : strerror(-err));
+		return true;
+	}
+	return look.any;
+}
+
+void tracer_machine_missed(struct tracer *tracer, const struct mapped *mapped)
+{
+	struct strbuf path = STRBUF_INIT;
+	struct library *library;
+	struct stat st;
+
+	/* Only its path is left, and that as the process saw it: it must be the same file here. */
+	if (stat(mapped->path, &st) || st.st_ino != mapped->file.inode ||
+	    libraries_of_file(tracer->libraries, mapped->path, &library))
+		return;
+	if (!library) {
+		pass(tracer, &mapped->file);
+		return;
+	}
+	/* Attached to already: then it would have been followed at its first hit. */
+	if (library->state != LIBRARY_PLANNED || tracer_attach_library(tracer, library))
+		return;
+	library->used_ns = tracer_now_ns();
+	escape_terminal(&path, mapped->path, strlen(mapped->path));
+	log_warning("process %u ended before its library could be attached to: its buffers were not seen (%s; the next "
+		    "processes are seen from their start)",
+		    mapped->pid, strbuf_str(&path));
+	strbuf_fini(&path);
+}
+
+/* ---- the look at all processes ---- */
+
+static void note_use(struct tracer *tracer, uint64_t now_ns)
+{
+	struct tracked *tracked;
+	size_t cursor = 0;
+
+	while ((tracked = tracked_next(&tracer->tracked, &cursor))) {
+		for (size_t i = 0; i < tracked->runtime_count; i++)
+			tracked->runtime[i].library->used_ns = now_ns;
+	}
+}
+
+/*
+ * A library that nobody maps any more is let go: it keeps its file, and so its disk space and its mount,
+ * from going away. Should it be mapped again it is found again.
+ */
+static void let_unused_go(struct tracer *tracer, uint64_t now_ns)
+{
+	struct library *library;
+
+	note_use(tracer, now_ns);
+	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
+		library = libraries_get(tracer->libraries, i);
+		if (!library || library->used_ns == now_ns ||
+		    (library->used_ns + UNUSED_NS > now_ns && !library_is_deleted(library)))
+			continue;
+		live_attachment_close(&library->destroy);
+		live_attachment_close(&library->attachment);
+		library->destroy_armed = false;
+		library->state = LIBRARY_PLANNED;
+		/* Someone may have come meanwhile; then the ring says so, and it stays. */
+		do {
+			tracer_drain(tracer);
+		} while (tracer->full_batch);
+		note_use(tracer, now_ns);
+		if (library->used_ns == now_ns)
+			tracer_attach_library(tracer, library);
+		else
+			libraries_remove(tracer->libraries, library);
+	}
+}
+
+static int look_at_all(struct tracer *tracer)
+{
+	struct dirent *entry;
+	pid_t pid;
+	DIR *dir;
+
+	dir = opendir("/proc");
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		pid = atoi(entry->d_name);
+		if (pid > 0 && !tracked_by_pid(&tracer->tracked, (uint32_t)pid))
+			tracer_machine_look(tracer, pid);
+	}
+	closedir(dir);
+	return 0;
+}
+
+void tracer_machine_tick(struct tracer *tracer)
+{
+	struct tracer_machine *machine = tracer->machine;
+	uint64_t started_ns = tracer_now_ns(), spent_ns;
+	int err;
+
+	if (started_ns < machine->next_look_ns)
+		return;
+	err = look_at_all(tracer);
+	if (err)
+		log_warning("cannot look at all processes: %s", strerror(-err));
+	let_unused_go(tracer, tracer_now_ns());
+	machine->looked_ns = tracer_now_ns();
+	spent_ns = machine->looked_ns - started_ns;
+	machine->next_look_ns =
+		machine->looked_ns + (LOOK_SHARE * spent_ns > LOOK_NS ? LOOK_SHARE * spent_ns : LOOK_NS);
+	log_debug("a look at all processes took %llu us", (unsigned long long)spent_ns / 1000);
+}
+
+void tracer_machine_hasten(struct tracer *tracer)
+{
+	tracer->machine->next_look_ns = tracer->machine->looked_ns + HASTY_LOOK_NS;
+}
+
+int tracer_machine_timeout_ms(const struct tracer *tracer)
+{
+	uint64_t now_ns = tracer_now_ns(), next_ns = tracer->machine->next_look_ns;
+
+	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns + 999999) / 1000000);
+}
+
+int tracer_follow_machine(struct tracer *tracer)
+{
+	int err;
+
+	tracer->machine = calloc(1, sizeof(*tracer->machine));
+	if (!tracer->machine) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
+	live_follow_machine(tracer->live);
+	err = look_at_all(tracer);
+	if (err)
+		log_error("cannot look at all processes: %s", strerror(-err));
+	tracer->machine->looked_ns = tracer_now_ns();
+	tracer->machine->next_look_ns = tracer->machine->looked_ns + LOOK_NS;
+	return err;
+}
+
+void tracer_machine_free(struct tracer_machine *machine)
+{
+	free(machine);
+}
