@@ -2,6 +2,7 @@
 /* /proc, read with suspicion. Knows no runtime and no BPF. */
 #include "source/procfs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 #include "base/strbuf.h"
 
 /* include/linux/sched.h */
+#define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
 
 static int proc_open(pid_t pid, const char *name)
@@ -63,7 +65,7 @@ int procfs_stat(pid_t pid, struct procfs_stat *out)
 	struct strbuf text = STRBUF_INIT;
 	unsigned long long start;
 	unsigned int flags;
-	const char *rest;
+	const char *rest, *name;
 	char state;
 	int err;
 
@@ -78,11 +80,33 @@ int procfs_stat(pid_t pid, struct procfs_stat *out)
 		goto out;
 	}
 	out->start_ns = start * tick_ns();
+	name = strchr(strbuf_str(&text), '(');
+	snprintf(out->name, sizeof(out->name), "%.*s", name ? (int)(rest - name - 1) : 0, name ? name + 1 : "");
+	out->exiting = flags & PF_EXITING;
 	out->kernel_thread = flags & PF_KTHREAD;
 	out->zombie = state == 'Z' || state == 'X';
 out:
 	strbuf_fini(&text);
 	return err;
+}
+
+bool procfs_is_ending(pid_t pid)
+{
+	struct procfs_stat thread;
+	struct dirent *entry;
+	bool ending = true;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT;
+	/* A thread's number opens its own files, too. */
+	while (ending && (entry = readdir(dir)))
+		ending = atoi(entry->d_name) <= 0 || procfs_stat(atoi(entry->d_name), &thread) || thread.exiting;
+	closedir(dir);
+	return ending;
 }
 
 int procfs_command(pid_t pid, struct strbuf *out)

@@ -18,13 +18,17 @@ struct strbuf;
 struct procfs_stat {
 	uint64_t start_ns; /* CLOCK_BOOTTIME, in steps of a clock tick (10 ms) */
 	bool kernel_thread;
-	bool zombie; /* the leader is a zombie; other threads may run */
+	char name[16]; /* the kernel's, cut off */
+	bool exiting;  /* this thread is on its way out */
+	bool zombie;   /* the leader is a zombie; other threads may run */
 };
 
 /* The start time that /proc shows for a process that the kernel started at @exact_ns. */
 uint64_t procfs_start_ns(uint64_t exact_ns);
 /* 0, -ESRCH, -EINVAL. */
 int procfs_stat(pid_t pid, struct procfs_stat *out);
+/* All its threads are on their way out: none of them runs in user mode again. Also when it is gone. */
+bool procfs_is_ending(pid_t pid);
 /* argv, each argument NUL-terminated, cut off at PROCFS_MAX_COMMAND. 0, -ESRCH. Empty for kernel threads and zombies. */
 int procfs_command(pid_t pid, struct strbuf *out);
 /* Would the kernel let us look into its memory and mappings? 0, -EACCES, -ESRCH. */

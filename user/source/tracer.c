@@ -184,6 +184,10 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	err = has_ended(pidfd) ? -ESRCH : watch_fd(tracer, pidfd, (uint32_t)pid);
 	if (err)
 		goto forget;
+	/* Nobody named it: then one that may have told of its end already, by another number, is let go. */
+	err = tracer->machine && procfs_is_ending(pid) ? -ESRCH : 0;
+	if (err)
+		goto forget;
 	tracked = tracer_add(tracer, (uint32_t)pid, process, how, tracer_now_ns());
 	if (!tracked) {
 		err = -ENOMEM;
@@ -192,6 +196,9 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	tracked->pidfd = pidfd;
 	if (tracer->machine)
 		tracked->covered_ns = st.start_ns;
+	/* It may end before its command line is read. */
+	if (how == BIRTH_ATTACH)
+		strbuf_add(&tracked->command, st.name, strlen(st.name) + 1);
 	if (how == BIRTH_LAUNCH)
 		strbuf_add(&tracked->command, command, command_len);
 	tracer_emit_birth(tracer, tracked, 0, 0, st.start_ns);

@@ -258,6 +258,10 @@ static void on_record(void *context, const void *record, size_t len)
 		return;
 	}
 	tracked = tracked_by_process(&tracer->tracked, decoded.head.process);
+	/* Nothing of it was lost, so nobody was ever told of it: it was let go when it was ending (tracer_follow()). */
+	if (!tracked && decoded.head.kind == WIRE_EXIT && !decoded.lost.allocations && !decoded.lost.frees &&
+	    !decoded.lost.others)
+		return;
 	if (!tracked)
 		tracked = adopt(tracer, &decoded.head);
 	if (!tracked)

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+`bufscope attach --all`: every process of the machine that uses a device. Others may use one meanwhile,
+so each test looks at its own processes, and has a copy of the library that nobody else maps.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import harness
+from harness import Bufscope, Program, counts, process_of
+from test_namespaces import Containers, child_of, of_host
+
+ALLOCATE = "mesh m 2\nmany a 3 m DRAM 2048 2048\nfree a0"
+
+
+@pytest.fixture
+def library(tmp_path):
+    path = tmp_path / "libstandin_tt_metal.so"
+    shutil.copy(harness.library("pimpl"), path)
+    return str(path)
+
+
+def standin(script, library):
+    return harness.standin(script, lib=library, load=False)
+
+
+def watch_all(folder, options=(), name="bufscope"):
+    report = os.path.join(str(folder), name + ".json")
+    bufscope = Bufscope(["attach", "--all", "--format", "json", "-o", report, *options], folder, name)
+    bufscope.wait_stderr("watching all processes")
+    return bufscope
+
+
+def interrupt(bufscope):
+    os.kill(bufscope.pid, signal.SIGINT)
+    return bufscope.finish()
+
+
+def opener(folder, library, bufscope):
+    """A process through which bufscope knows the library; who begins after this is seen from its start."""
+    program = Program(standin("load\nwait loaded\nwait end", library), folder, "opener")
+    program.ready("loaded")
+    bufscope.observing(program.pid)
+    return program
+
+
+def test_started_before(tmp_path, library):
+    """
+    The stand-in has no books that a census could read, so what it holds already is not known, and that is
+    said; from then on nothing is missed. (test_ttnn.py has the same with the real runtime's books.)
+    """
+    program = Program(standin("mesh m 2\nmany old 5 m DRAM 2048 2048\nwait old\nmany new 3 m L1 4096 2048\nfree new0\n"
+                              "wait new", library), tmp_path)
+    program.ready("old")
+    bufscope = watch_all(tmp_path)
+    program.go()
+    program.ready("new")
+    process = process_of(bufscope.snapshot(), program.pid)
+    counts(process, allocated=3, freed=1, live=2)
+    assert [reason["reason"] for reason in process["inexact_reasons"]] == ["attached-late"]
+    program.go()
+    assert program.wait() == 0
+    process = process_of(interrupt(bufscope), program.pid)
+    assert process["end"]["how"] == "exit" and process["cleared"] == 2
+
+
+def test_a_library_that_is_mapped_later(tmp_path, library):
+    """Nobody had ever mapped that file; the record of its mapping tells."""
+    program = Program(standin("wait idle\nload\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", library), tmp_path)
+    program.ready("idle")
+    bufscope = watch_all(tmp_path)
+    assert program.pid not in [process["pid"] for process in bufscope.snapshot()["processes"]]
+    program.go()
+    program.ready("loaded")
+    bufscope.observing(program.pid)
+    program.go()
+    books = program.ready("x")
+    process = process_of(bufscope.snapshot(), program.pid)
+    harness.assert_equals_books(process, books)
+    assert process["exact"], process["inexact_reasons"]
+    program.go()
+    assert program.wait() == 0
+
+
+def test_short_lived_by_the_hundred(tmp_path, library):
+    """No process and no event of a library that is attached to is missed, however soon the process ends."""
+    bufscope = watch_all(tmp_path, ["--buffers", "all"])
+    opener(tmp_path, library, bufscope)
+    pids = {}
+    for i in range(200):
+        script = f"mesh m 2\nmany a {1 + i % 4} m DRAM 2048 2048\nfree a0"
+        started = subprocess.Popen(standin(script, library), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        pids[started.pid] = 1 + i % 4
+        assert started.wait(harness.HANG_SECONDS) == 0
+    report = interrupt(bufscope)
+    found = [process for process in report["processes"] if process["pid"] in pids]
+    assert sorted(process["pid"] for process in found) == sorted(pids)
+    for process in found:
+        counts(process, before_attach=0, allocated=pids[process["pid"]], freed=1, cleared=pids[process["pid"]] - 1)
+        assert process["exact"], process["inexact_reasons"]
+        assert process["user"] == 0 and process["command"], process
+
+
+def test_fork_and_exec(tmp_path, library):
+    """A child's table is its own, and exec ends one; both of a program that was found by itself."""
+    bufscope = watch_all(tmp_path)
+    opener(tmp_path, library, bufscope)
+    program = Program(standin("mesh m 2\nalloc a m DRAM 2048 2048\nfork\nalloc b m DRAM 2048 2048\nalloc c m DRAM 2048 2048\n"
+                              "endfork\nwait-child\nexec self mesh m 2 | alloc d m L1 4096 2048 | books x | wait x", library),
+                      tmp_path)
+    books = program.ready("x")
+    report = bufscope.snapshot()
+    last = process_of(report, program.pid)
+    harness.assert_equals_books(last, books)
+    assert last["exact"] and last["exec_count"] == 1, last
+    first = next(p for p in report["processes"] if p["pid"] == program.pid and p["exec_count"] == 0)
+    counts(first, allocated=1, cleared=1)
+    child = next(p for p in report["processes"] if p["parent"] == first["id"] and p["pid"] != program.pid)
+    counts(child, allocated=2, cleared=2)
+    assert first["exact"] and child["exact"]
+    program.go()
+    assert program.wait() == 0
+
+
+def test_containers_of_one_image(tmp_path):
+    """Two overlays of one file, the second started later: no event is missed, and none comes twice."""
+    containers = Containers(tmp_path)
+    script = "load\nwait idle\n" + ALLOCATE + "\nbooks x\nwait x"
+    first = containers.program(0, script)
+    first.ready("idle")
+    bufscope = watch_all(tmp_path)
+    second = containers.program(1, script)
+    second.ready("idle")
+    programs = [(program, child_of(program.pid)) for program in (first, second)]
+    for program, pid in programs:
+        bufscope.observing(pid)
+        program.go()
+        books = program.ready("x")
+        process = process_of(bufscope.snapshot(), pid)
+        harness.assert_equals_books(process, of_host(books, pid))
+        counts(process, allocated=3, freed=1)
+        assert process["exact"], process["inexact_reasons"]
+        assert len(process["runtimes"]) == 1
+    for program, _ in programs:
+        program.go()
+        program.wait()
+
+
+def test_another_mount_namespace(tmp_path, library):
+    """A copy below a path that only that process has."""
+    private = tmp_path / "private"
+    private.mkdir()
+    bufscope = watch_all(tmp_path)
+    command = standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", str(private / "libprivate.so"))
+    program = Program(["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && cp "$2" "$1/libprivate.so" && '
+                       'shift 2 && exec "$@"', "sh", str(private), library, *command], tmp_path)
+    program.ready("loaded")
+    assert not os.listdir(private)
+    bufscope.observing(program.pid)
+    program.go()
+    books = program.ready("x")
+    process = process_of(bufscope.snapshot(), program.pid)
+    harness.assert_equals_books(process, books)
+    assert process["exact"], process["inexact_reasons"]
+    program.go()
+    assert program.wait() == 0
+
+
+MAP = ("import mmap, os, sys; m = mmap.mmap(os.open(sys.argv[1], 0), 0, prot=5, flags=2); "
+       "print('ready mapped', flush=True); input()")
+
+
+def test_an_unsupported_copy_is_told_of_once(tmp_path):
+    with open(harness.library("pimpl"), "rb") as file:
+        image = file.read()
+    wrong = image.replace(b"\0_ZN2tt8tt_metal12GraphTracker14track_allocateE", b"\0_ZN2tt8tt_metal12GraphTracker14track_allocXteE")
+    assert wrong != image
+    path = tmp_path / "libunsupported.so"
+    path.write_bytes(wrong)
+    bufscope = watch_all(tmp_path)
+    programs = []
+    for i in range(3):
+        programs.append(Program(["/usr/bin/python3", "-c", MAP, str(path)], tmp_path, f"mapper{i}"))
+        programs[i].ready("mapped")
+        if not i:
+            bufscope.wait_stderr("libunsupported.so.* is not supported")
+    report = interrupt(bufscope)
+    said = [line for line in bufscope.stderr().splitlines() if "libunsupported.so" in line]
+    assert len(said) == 1 and "GraphTracker::track_allocate" in said[0], said
+    assert process_of(report, programs[0].pid)["inexact_reasons"]
+
+
+def test_nothing_of_others(tmp_path, library):
+    """Who does not map the runtime causes no event, though bufscope sees its files being mapped."""
+    bufscope = watch_all(tmp_path, ["--events", str(tmp_path / "events.ndjson")])
+    opener(tmp_path, library, bufscope)
+    pids = set()
+    for _ in range(20):
+        other = subprocess.Popen(["/bin/sh", "-c", "/bin/true; /bin/true"])
+        pids.add(other.pid)
+        assert other.wait(harness.HANG_SECONDS) == 0
+    user = Program(standin(ALLOCATE, library), tmp_path, "user")
+    assert user.wait() == 0
+    report = interrupt(bufscope)
+    counts(process_of(report, user.pid), allocated=3)
+    assert not pids & {process["pid"] for process in report["processes"]}
+    with open(tmp_path / "events.ndjson") as file:
+        told = {event.get("pid") for event in map(json.loads, file)}
+    assert user.pid in told and not pids & told
+
+
+def test_beside_another_bufscope(tmp_path, library):
+    """A program that someone runs under bufscope is seen by both, once each."""
+    bufscope = watch_all(tmp_path)
+    opener(tmp_path, library, bufscope)
+    run = harness.run(standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", library), tmp_path, name="run")
+    run.ready("loaded")
+    pid = child_of(run.pid)
+    run.observing(pid)
+    run.go()
+    books = run.ready("x")
+    for watcher in (run, bufscope):
+        process = process_of(watcher.snapshot(), pid)
+        harness.assert_equals_books(process, books)
+        counts(process, allocated=3, freed=1)
+        assert process["exact"], process["inexact_reasons"]
+    run.go()
+    run.finish()
+    counts(process_of(interrupt(bufscope), pid), allocated=3, freed=1, cleared=2)
