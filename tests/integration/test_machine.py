@@ -87,16 +87,24 @@ def test_a_library_that_is_mapped_later(tmp_path, library):
     assert program.wait() == 0
 
 
-def test_short_lived_by_the_hundred(tmp_path, library):
-    """No process and no event of a library that is attached to is missed, however soon the process ends."""
+@pytest.mark.parametrize("stopped", (False, True), ids=("running", "stopped"))
+def test_short_lived_by_the_hundred(tmp_path, library, stopped):
+    """
+    No process and no event of a library that is attached to is missed, however soon the process ends; also
+    while bufscope does not get to run at all, and finds nothing of them in /proc when it does.
+    """
     bufscope = watch_all(tmp_path, ["--buffers", "all"])
     opener(tmp_path, library, bufscope)
+    if stopped:
+        os.kill(bufscope.pid, signal.SIGSTOP)
     pids = {}
-    for i in range(200):
+    for i in range(100):
         script = f"mesh m 2\nmany a {1 + i % 4} m DRAM 2048 2048\nfree a0"
         started = subprocess.Popen(standin(script, library), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         pids[started.pid] = 1 + i % 4
         assert started.wait(harness.HANG_SECONDS) == 0
+    if stopped:
+        os.kill(bufscope.pid, signal.SIGCONT)
     report = interrupt(bufscope)
     found = [process for process in report["processes"] if process["pid"] in pids]
     assert sorted(process["pid"] for process in found) == sorted(pids)
