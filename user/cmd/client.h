@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A client of the service: one request over its socket, and the answer as it comes (docs/protocol.md). */
+#ifndef BUFSCOPE_CMD_CLIENT_H
+#define BUFSCOPE_CMD_CLIENT_H
+
+#include <stddef.h>
+
+#include <jansson.h>
+
+/* A piece of the answer. 0 or -errno: then no more of it is wanted. */
+typedef int (*client_writer)(void *context, const char *text, size_t len);
+
+/* Where the service is: @path if it is not NULL, else BUFSCOPE_SOCKET, else the usual place. */
+const char *client_socket(const char *path);
+
+/* A request of @command with no options yet; those go into its member "options". NULL: no memory. */
+json_t *client_new_request(const char *command);
+
+/*
+ * Sends @request (released; may be NULL: no memory) to the service at client_socket(@path) and hands
+ * over the answer. 0: it was whole, *exit_status is what the server says, and its message was logged.
+ * -errno: one line was logged; *exit_status is CMD_EXIT_FAILED.
+ */
+int client_request(const char *path, json_t *request, client_writer write, void *context, int *exit_status);
+
+/* As a whole subcommand: the answer goes to stdout. Returns the exit status. */
+int client_print(const char *path, json_t *request);
+
+#endif
