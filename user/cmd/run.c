@@ -148,7 +148,8 @@ static int adopt_and_trace(const struct options *options)
 		goto out;
 	for (size_t i = 0; i < options->prepare_count; i++)
 		session_prepare(session, options->prepare[i]);
-	session_watch(session, STDIN_FILENO);
+	if (session_watch(session, STDIN_FILENO))
+		goto out;
 	if (raise_send(STDIN_FILENO, RAISE_READY, NULL, 0))
 		goto out;
 	session_run(session, &callbacks);

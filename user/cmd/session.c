@@ -3,14 +3,14 @@
 #include "cmd/session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "cmd/options.h"
 #include "cmd/report.h"
 #include "cmd/verify.h"
@@ -18,33 +18,27 @@
 #include "model/notice.h"
 #include "source/tracer.h"
 
-#define MAX_UNMATCHED_FREES 10000 /* kept in full per process, for JSON; all are counted */
+#define MAX_UNMATCHED_FREES 10000         /* kept in full per process, for JSON; all are counted */
+#define RESTART_NS          1000000000ull /* between two rebuilds, while records go on being lost */
 
 struct session {
 	const struct options *options;
+	const struct session_callbacks *callbacks; /* while it runs */
+	struct loop *loop;
 	struct tracer *tracer;
 	struct model *model;
 	struct report *report;
 	struct verify *verify;
-	uint64_t next_verify_ns;
 	uint32_t *lossy; /* processes that lost records and whose table is to be rebuilt */
 	size_t lossy_count, lossy_capacity;
 	uint64_t restarted_ns;
-	int signal_fd;
-	int watched_fd; /* the caller's, or -1 */
-	uint64_t next_interval_ns;
+	struct loop_watch source, signals, watched; /* watched: the caller's */
+	struct loop_timer interval, verification, rebuild;
+	uint64_t next_table_ns;
 	bool destroy_armed;
 	bool executed;
 	bool held_checked; /* since arming: nothing held died unseen */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static void doubt_held(struct session *session, const struct event *end);
 
@@ -65,6 +59,8 @@ static void note_loss(struct session *session, uint32_t process)
 		session->lossy_capacity = capacity;
 	}
 	session->lossy[session->lossy_count++] = process;
+	if (!session->rebuild.when_ns)
+		loop_timer_set(session->loop, &session->rebuild, session->restarted_ns + RESTART_NS);
 }
 
 static void on_event(void *context, const struct event *event)
@@ -97,69 +93,6 @@ static void on_notice(void *context, const struct notice *notice)
 	report_notice(session->report, notice);
 }
 
-static int open_signals(void)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigaddset(&set, SIGUSR1);
-	sigaddset(&set, SIGCHLD);
-	/* A reader of ours that goes away is an error of the write, not our end. */
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return fd >= 0 ? fd : -errno;
-}
-
-int session_open(const struct options *options, const int *fds, struct session **out)
-{
-	struct model_options model_options = {.keep_ended = true, .max_unmatched_frees = MAX_UNMATCHED_FREES};
-	struct tracer_options tracer_options = {.ring_bytes = options->ring_bytes,
-						.follow_children = options->follow,
-						.perf_links = options->perf_links,
-						.lossless = options->lossless};
-	struct tracer_callbacks callbacks = {.event = on_event, .inexact = on_inexact};
-	struct session *session = calloc(1, sizeof(*session));
-	int err;
-
-	if (!session) {
-		log_error("out of memory");
-		return -ENOMEM;
-	}
-	session->options = options;
-	session->watched_fd = -1;
-	session->signal_fd = open_signals();
-	session->model = model_new(&model_options);
-	session->verify = verify_new();
-	if (session->signal_fd < 0 || !session->model || !session->verify) {
-		err = session->signal_fd < 0 ? session->signal_fd : -ENOMEM;
-		log_error("cannot begin: %s", strerror(-err));
-		goto fail;
-	}
-	err = fds ? report_open_fds(options, fds[0], fds[1], &session->report) : report_open(options, &session->report);
-	if (err)
-		goto fail;
-	callbacks.context = session;
-	err = tracer_open(&tracer_options, &callbacks, &session->tracer);
-	if (err)
-		goto fail;
-	model_set_listener(session->model, on_notice, session);
-	if (options->interval_ns)
-		session->next_interval_ns = now_ns() + options->interval_ns;
-	if (options->verify_ns)
-		session->next_verify_ns = now_ns() + options->verify_ns;
-	*out = session;
-	return 0;
-fail:
-	session_close(session);
-	return err;
-}
-
 int session_follow(struct session *session, pid_t pid, enum birth_how how, const char *command, size_t command_len)
 {
 	return tracer_follow(session->tracer, pid, how, command, command_len);
@@ -173,11 +106,6 @@ int session_follow_machine(struct session *session)
 void session_prepare(struct session *session, const char *path)
 {
 	tracer_prepare(session->tracer, path);
-}
-
-void session_watch(struct session *session, int fd)
-{
-	session->watched_fd = fd;
 }
 
 /* ---- held objects: their end is watched while there are any ---- */
@@ -239,7 +167,7 @@ static void check_held(struct session *session)
 		log_error("out of memory: not every held buffer was looked at");
 	for (size_t i = 0; i < list.count; i++) {
 		const struct held_object *object = &list.objects[i];
-		struct event event = {.process = object->process, .time_ns = now_ns(), .kind = EVENT_UNSURE};
+		struct event event = {.process = object->process, .time_ns = loop_now_ns(), .kind = EVENT_UNSURE};
 		enum object_state state = tracer_check_object(session->tracer, object->process, &object->buffer);
 
 		if (state == OBJECT_ALIVE)
@@ -276,21 +204,23 @@ static void watch_held(struct session *session)
 
 /* ---- after a loss ---- */
 
-#define RESTART_NS 1000000000ull /* between two attempts, while records go on being lost */
-
 /* What was lost can be read out of the process's memory; what cannot (counters, peaks) starts anew. */
-static void rebuild_lossy(struct session *session)
+static void rebuild_lossy(void *context)
 {
+	struct session *session = context;
 	uint32_t *lossy = session->lossy;
 	size_t count = session->lossy_count;
 
 	/* A loss while they are rebuilt is noted again, in a new list. */
 	session->lossy = NULL;
 	session->lossy_count = session->lossy_capacity = 0;
+	loop_timer_clear(session->loop, &session->rebuild);
 	for (size_t i = 0; i < count; i++)
 		tracer_restart(session->tracer, lossy[i]);
 	free(lossy);
-	session->restarted_ns = now_ns();
+	session->restarted_ns = loop_now_ns();
+	if (session->lossy_count)
+		loop_timer_set(session->loop, &session->rebuild, session->restarted_ns + RESTART_NS);
 }
 
 /* ---- outputs ---- */
@@ -305,7 +235,7 @@ int session_snapshot(struct session *session, int fd)
 	watch_held(session);
 	/* The books beside it, as they are now. */
 	verify_run(session->verify, session->tracer, session->model);
-	snapshot = model_snapshot(session->model, now_ns());
+	snapshot = model_snapshot(session->model, loop_now_ns());
 	if (!snapshot) {
 		log_error("out of memory: no snapshot");
 		return -ENOMEM;
@@ -315,15 +245,17 @@ int session_snapshot(struct session *session, int fd)
 	return err;
 }
 
-static void repeat_table(struct session *session)
+static void repeat_table(void *context)
 {
-	struct snapshot *snapshot = model_snapshot(session->model, now_ns());
+	struct session *session = context;
+	uint64_t now = loop_now_ns(), every = session->options->interval_ns;
+	struct snapshot *snapshot = model_snapshot(session->model, now);
 
 	if (snapshot)
 		report_interval(session->report, snapshot);
 	snapshot_free(snapshot);
-	while (session->next_interval_ns <= now_ns())
-		session->next_interval_ns += session->options->interval_ns;
+	session->next_table_ns += (1 + (now - session->next_table_ns) / every) * every;
+	loop_timer_set(session->loop, &session->interval, session->next_table_ns);
 }
 
 static void say_verified(const struct session *session)
@@ -348,7 +280,7 @@ int session_finish(struct session *session)
 	if (tracer_process_count(session->tracer))
 		verify_run(session->verify, session->tracer, session->model);
 	say_verified(session);
-	snapshot = model_snapshot(session->model, now_ns());
+	snapshot = model_snapshot(session->model, loop_now_ns());
 	if (!snapshot) {
 		log_error("out of memory: no report");
 		return -ENOMEM;
@@ -360,11 +292,14 @@ int session_finish(struct session *session)
 
 /* ---- the loop ---- */
 
-static void read_signals(struct session *session, const struct session_callbacks *callbacks)
+static void read_signals(void *context, uint32_t events)
 {
+	struct session *session = context;
+	const struct session_callbacks *callbacks = session->callbacks;
 	struct signalfd_siginfo info;
 
-	while (read(session->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+	(void)events;
+	while (read(session->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1)
 			session_snapshot(session, -1);
 		else if (callbacks->signal)
@@ -372,57 +307,149 @@ static void read_signals(struct session *session, const struct session_callbacks
 	}
 }
 
-/* The sooner of the source's tick and the next repeated task. */
-static int timeout_ms(const struct session *session)
+static void verify_now(void *context)
 {
-	int timeout = tracer_timeout_ms(session->tracer);
-	const uint64_t tasks[] = {session->next_interval_ns, session->next_verify_ns,
-				  session->lossy_count ? session->restarted_ns + RESTART_NS : 0};
-	uint64_t now, left;
+	struct session *session = context;
 
-	for (size_t i = 0; i < sizeof(tasks) / sizeof(tasks[0]); i++) {
-		if (!tasks[i])
-			continue;
-		now = now_ns();
-		left = tasks[i] > now ? (tasks[i] - now + 999999) / 1000000 : 0;
-		if (timeout < 0 || left < (uint64_t)timeout)
-			timeout = (int)(left < 3600000 ? left : 3600000);
-	}
-	return timeout;
+	verify_run(session->verify, session->tracer, session->model);
+	loop_timer_set(session->loop, &session->verification, loop_now_ns() + session->options->verify_ns);
 }
 
-static void verify_now(struct session *session)
+static void on_readable(void *context, uint32_t events)
 {
-	verify_run(session->verify, session->tracer, session->model);
-	session->next_verify_ns = now_ns() + session->options->verify_ns;
+	struct session *session = context;
+
+	(void)events;
+	session->callbacks->readable(session->callbacks->context, session);
+}
+
+int session_watch(struct session *session, int fd)
+{
+	int err;
+
+	session->watched = (struct loop_watch){.fd = fd, .ready = on_readable, .context = session};
+	err = loop_add(session->loop, &session->watched, EPOLLIN);
+	if (err)
+		log_error("epoll: %s", strerror(-err));
+	return err;
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGCHLD);
+	/* A reader of ours that goes away is an error of the write, not our end. */
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd >= 0 ? fd : -errno;
+}
+
+static int open_loop(struct session *session)
+{
+	int err;
+
+	session->loop = loop_new();
+	session->signals.fd = open_signals();
+	if (!session->loop || session->signals.fd < 0) {
+		err = session->loop ? session->signals.fd : -ENOMEM;
+		log_error("cannot begin: %s", strerror(-err));
+		return err;
+	}
+	session->signals.ready = read_signals;
+	session->interval.expired = repeat_table;
+	session->verification.expired = verify_now;
+	session->rebuild.expired = rebuild_lossy;
+	session->signals.context = session;
+	session->interval.context = session->verification.context = session->rebuild.context = session;
+	err = loop_add(session->loop, &session->signals, EPOLLIN);
+	if (err)
+		log_error("epoll: %s", strerror(-err));
+	return err;
+}
+
+static int open_tracer(struct session *session)
+{
+	struct tracer_options options = {.ring_bytes = session->options->ring_bytes,
+					 .follow_children = session->options->follow,
+					 .perf_links = session->options->perf_links,
+					 .lossless = session->options->lossless};
+	struct tracer_callbacks callbacks = {.event = on_event, .inexact = on_inexact, .context = session};
+	int err;
+
+	err = tracer_open(&options, &callbacks, &session->tracer);
+	if (err)
+		return err;
+	/* It is dispatched in every round: a record is only what ends the waiting. */
+	session->source.fd = tracer_fd(session->tracer);
+	err = loop_add(session->loop, &session->source, EPOLLIN);
+	if (err)
+		log_error("epoll: %s", strerror(-err));
+	return err;
+}
+
+int session_open(const struct options *options, const int *fds, struct session **out)
+{
+	struct model_options model_options = {.keep_ended = true, .max_unmatched_frees = MAX_UNMATCHED_FREES};
+	struct session *session = calloc(1, sizeof(*session));
+	int err;
+
+	if (!session) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
+	session->options = options;
+	session->signals.fd = -1;
+	err = open_loop(session);
+	if (err)
+		goto fail;
+	session->model = model_new(&model_options);
+	session->verify = verify_new();
+	if (!session->model || !session->verify) {
+		err = -ENOMEM;
+		log_error("out of memory");
+		goto fail;
+	}
+	err = fds ? report_open_fds(options, fds[0], fds[1], &session->report) : report_open(options, &session->report);
+	if (err)
+		goto fail;
+	err = open_tracer(session);
+	if (err)
+		goto fail;
+	model_set_listener(session->model, on_notice, session);
+	session->next_table_ns = loop_now_ns() + options->interval_ns;
+	if (options->interval_ns)
+		loop_timer_set(session->loop, &session->interval, session->next_table_ns);
+	if (options->verify_ns)
+		loop_timer_set(session->loop, &session->verification, loop_now_ns() + options->verify_ns);
+	*out = session;
+	return 0;
+fail:
+	session_close(session);
+	return err;
 }
 
 void session_run(struct session *session, const struct session_callbacks *callbacks)
 {
-	struct pollfd fds[3] = {
-		{.fd = tracer_fd(session->tracer), .events = POLLIN},
-		{.fd = session->signal_fd, .events = POLLIN},
-		{.events = POLLIN},
-	};
+	int err;
 
+	session->callbacks = callbacks;
 	do {
-		fds[2].fd = session->watched_fd;
-		if (poll(fds, 3, timeout_ms(session)) < 0 && errno != EINTR) {
-			log_error("poll: %s", strerror(errno));
+		err = loop_round(session->loop, tracer_timeout_ms(session->tracer));
+		if (err) {
+			log_error("epoll: %s", strerror(-err));
 			return;
 		}
 		tracer_dispatch(session->tracer);
 		watch_held(session);
-		if (fds[1].revents)
-			read_signals(session, callbacks);
-		if (fds[2].revents && session->watched_fd >= 0 && callbacks->readable)
-			callbacks->readable(callbacks->context, session);
-		if (session->next_interval_ns && now_ns() >= session->next_interval_ns)
-			repeat_table(session);
-		if (session->lossy_count && now_ns() >= session->restarted_ns + RESTART_NS)
-			rebuild_lossy(session);
-		if (session->next_verify_ns && now_ns() >= session->next_verify_ns)
-			verify_now(session);
 		report_flush(session->report);
 	} while (!callbacks->done(callbacks->context, session));
 }
@@ -456,7 +483,8 @@ void session_close(struct session *session)
 	model_free(session->model);
 	verify_free(session->verify);
 	free(session->lossy);
-	if (session->signal_fd >= 0)
-		close(session->signal_fd);
+	if (session->signals.fd >= 0)
+		close(session->signals.fd);
+	loop_free(session->loop);
 	free(session);
 }

@@ -42,7 +42,8 @@ struct session_callbacks {
 	void *context;
 };
 
-void session_watch(struct session *session, int fd);
+/* 0 or -errno, logged. */
+int session_watch(struct session *session, int fd);
 void session_run(struct session *session, const struct session_callbacks *callbacks);
 
 size_t session_process_count(const struct session *session);
