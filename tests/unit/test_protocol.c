@@ -124,7 +124,7 @@ static void test_end_frame(void **state)
 	int end, exit_status;
 	json_t *frame;
 
-	assert_int_equal(protocol_send(pair->theirs, protocol_end(3, "too much")), 0);
+	assert_int_equal(protocol_send(pair->theirs, protocol_end(3, "too much"), 0), 0);
 	assert_int_equal(protocol_read(&pair->reader, pair->ours), 1);
 	frame = json_loadb(pair->reader.body, pair->reader.len, 0, NULL);
 	assert_int_equal(json_unpack(frame, "{s:b, s:i, s:s}", "end", &end, "exit", &exit_status, "message", &message),
@@ -133,7 +133,7 @@ static void test_end_frame(void **state)
 	assert_int_equal(exit_status, 3);
 	assert_string_equal(message, "too much");
 	json_decref(frame);
-	assert_int_equal(protocol_send(pair->theirs, NULL), -ENOMEM);
+	assert_int_equal(protocol_send(pair->theirs, NULL, 0), -ENOMEM);
 }
 
 /* Puts together the data frames there are now. */
@@ -166,7 +166,7 @@ static void test_stream_never_cuts_characters(void **state)
 		for (size_t which = 0; which < 4; which++) {
 			size_t size = strlen(characters[which]), len = 0, max = 70000;
 			char *sent = malloc(max), *got = malloc(max);
-			FILE *stream = protocol_stream(pair->theirs);
+			FILE *stream = protocol_stream(pair->theirs, 0);
 
 			assert_non_null(stream);
 			while (len < shift)
@@ -187,12 +187,23 @@ static void test_stream_never_cuts_characters(void **state)
 static void test_stream_tells_that_nobody_reads(void **state)
 {
 	struct pair *pair = *state;
-	FILE *stream = protocol_stream(pair->ours);
+	FILE *stream = protocol_stream(pair->ours, 0);
 
 	hang_up(pair);
 	fputs("text", stream);
 	assert_int_not_equal(fflush(stream), 0);
 	fclose(stream);
+}
+
+/* Nobody reads: what the socket holds is taken, then the time is over. */
+static void test_send_gives_up(void **state)
+{
+	struct pair *pair = *state;
+	int err = 0;
+
+	for (int i = 0; !err && i < 100000; i++)
+		err = protocol_send(pair->ours, protocol_end(0, "nobody reads this"), 1);
+	assert_int_equal(err, -ETIMEDOUT);
 }
 
 int main(void)
@@ -206,6 +217,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_end_frame, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_never_cuts_characters, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_tells_that_nobody_reads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_send_gives_up, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

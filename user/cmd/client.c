@@ -118,7 +118,7 @@ int client_request(const char *path, json_t *request, client_writer write, void 
 		json_decref(request);
 		return fd;
 	}
-	err = protocol_send(fd, request);
+	err = protocol_send(fd, request, -1);
 	/* A server that refuses the connection says why and closes: that is still to be read. */
 	if (err == -EPIPE || err == -ECONNRESET)
 		err = 0;

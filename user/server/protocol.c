@@ -3,11 +3,14 @@
 #include "server/protocol.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/loop.h"
 
 #define HEAD sizeof(((struct protocol_reader *)0)->head)
 
@@ -65,24 +68,41 @@ int protocol_read(struct protocol_reader *reader, int fd)
 	}
 }
 
-static int send_all(int fd, const char *data, size_t len)
+static int wait_for_room(int fd, uint64_t deadline_ns)
 {
-	ssize_t n;
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	uint64_t now = loop_now_ns();
 
-	while (len) {
-		/* The other side may be gone: that is an error here, not the end of us. */
-		n = send(fd, data, len, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		len -= (size_t)n;
-	}
+	if (now >= deadline_ns)
+		return -ETIMEDOUT;
+	if (poll(&room, 1, deadline_ns == UINT64_MAX ? -1 : (int)((deadline_ns - now + 999999) / 1000000)) < 0 &&
+	    errno != EINTR)
+		return -errno;
 	return 0;
 }
 
-int protocol_send(int fd, json_t *message)
+static int send_all(int fd, const char *data, size_t len, int timeout_ms)
+{
+	uint64_t deadline_ns = timeout_ms < 0 ? UINT64_MAX : loop_now_ns() + (uint64_t)timeout_ms * 1000000;
+	int err = 0;
+	ssize_t n;
+
+	while (len && !err) {
+		/* The other side may be gone: that is an error here, not the end of us. */
+		n = send(fd, data, len, MSG_NOSIGNAL);
+		if (n > 0) {
+			data += n;
+			len -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			err = wait_for_room(fd, deadline_ns);
+		} else if (errno != EINTR) {
+			err = -errno;
+		}
+	}
+	return err;
+}
+
+int protocol_send(int fd, json_t *message, int timeout_ms)
 {
 	size_t len = message ? json_dumpb(message, NULL, 0, JSON_COMPACT) : 0;
 	char *frame = len && len <= UINT32_MAX ? malloc(HEAD + len) : NULL;
@@ -92,7 +112,7 @@ int protocol_send(int fd, json_t *message)
 		for (size_t i = 0; i < HEAD; i++)
 			frame[i] = (char)(unsigned char)(len >> (24 - 8 * i));
 		json_dumpb(message, frame + HEAD, len, JSON_COMPACT);
-		err = send_all(fd, frame, HEAD + len);
+		err = send_all(fd, frame, HEAD + len, timeout_ms);
 	}
 	free(frame);
 	json_decref(message);
@@ -109,6 +129,7 @@ json_t *protocol_end(int exit_status, const char *message)
 
 struct stream {
 	int fd;
+	int timeout_ms;
 	size_t len;
 	char text[PROTOCOL_MAX_DATA];
 };
@@ -136,7 +157,7 @@ static int send_text(struct stream *stream, size_t len)
 		json_decref(frame);
 		return -EILSEQ;
 	}
-	err = protocol_send(stream->fd, frame);
+	err = protocol_send(stream->fd, frame, stream->timeout_ms);
 	if (err)
 		return err;
 	stream->len -= len;
@@ -174,7 +195,7 @@ static int stream_close(void *cookie)
 	return 0;
 }
 
-FILE *protocol_stream(int fd)
+FILE *protocol_stream(int fd, int timeout_ms)
 {
 	const cookie_io_functions_t functions = {.write = stream_write, .close = stream_close};
 	struct stream *stream = calloc(1, sizeof(*stream));
@@ -183,6 +204,7 @@ FILE *protocol_stream(int fd)
 	if (!stream)
 		return NULL;
 	stream->fd = fd;
+	stream->timeout_ms = timeout_ms;
 	file = fopencookie(stream, "w", functions);
 	if (!file)
 		free(stream);

@@ -34,8 +34,11 @@ struct protocol_reader {
 int protocol_read(struct protocol_reader *reader, int fd);
 void protocol_reader_fini(struct protocol_reader *reader);
 
-/* Sends @message as one frame and releases it (NULL: -ENOMEM). Waits as the descriptor waits. 0 or -errno. */
-int protocol_send(int fd, json_t *message);
+/*
+ * Sends @message as one frame and releases it (NULL: -ENOMEM). On a descriptor that does not block it
+ * waits at most @timeout_ms (-1: for ever) for all of it to be taken. 0 or -errno, -ETIMEDOUT.
+ */
+int protocol_send(int fd, json_t *message, int timeout_ms);
 
 /* The last frame of an answer. @message: one line without its end, or NULL. */
 json_t *protocol_end(int exit_status, const char *message);
@@ -44,6 +47,6 @@ json_t *protocol_end(int exit_status, const char *message);
  * A stream whose bytes are sent as data frames. What is written must be UTF-8. fflush() before the
  * end frame, then fclose(); @fd is not closed. A failed send is the stream's error. NULL: no memory.
  */
-FILE *protocol_stream(int fd);
+FILE *protocol_stream(int fd, int timeout_ms);
 
 #endif

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The control socket's server side; see control.h. Owns the socket, its connections and their children. */
+#include "server/control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "server/control_child.h"
+#include "server/endpoint.h"
+#include "server/protocol.h"
+
+#define MAX_CLIENTS      128
+#define MAX_USER_CLIENTS 32 /* of one user who may not see all */
+#define MAX_ANSWERS      8
+#define MAX_USER_ANSWERS 2
+#define IDLE_NS          60000000000ull
+#define REQUEST_NS       10000000000ull /* from its first byte */
+#define ACCEPT_NS        1000000000ull  /* out of descriptors: when to look again */
+
+enum client_state {
+	CLIENT_LISTENED_TO = 1, /* its request is read */
+	CLIENT_WAITING = 2,     /* for its turn */
+	CLIENT_ANSWERED = 3,    /* by a child */
+};
+
+struct client {
+	struct control *control;
+	enum client_state state;
+	struct loop_watch watch;
+	struct loop_timer timer; /* closes it, while it is listened to */
+	struct protocol_reader reader;
+	json_t *parsed; /* what request points into */
+	struct control_request request;
+	pid_t child;
+	struct client *next; /* in order of their requests */
+};
+
+struct control {
+	struct loop *loop;
+	struct control_callbacks callbacks;
+	struct endpoint endpoint;
+	struct loop_watch listener;
+	struct loop_timer accept_again;
+	uint32_t group;
+	struct client *clients;
+	unsigned int client_count, answer_count;
+};
+
+/* ---- connections ---- */
+
+static void close_client(struct client *client)
+{
+	struct control *control = client->control;
+
+	for (struct client **at = &control->clients; *at; at = &(*at)->next) {
+		if (*at == client) {
+			*at = client->next;
+			break;
+		}
+	}
+	control->client_count--;
+	loop_timer_clear(control->loop, &client->timer);
+	loop_remove(control->loop, &client->watch);
+	close(client->watch.fd);
+	if (client->request.file >= 0)
+		close(client->request.file);
+	protocol_reader_fini(&client->reader);
+	json_decref(client->parsed);
+	free(client);
+}
+
+static void on_expired(void *context)
+{
+	struct client *client = context;
+
+	protocol_send(client->watch.fd, protocol_end(1, "the service closes: it waited too long for a request"), 0);
+	close_client(client);
+}
+
+/* Says why and closes. */
+static void refuse(struct client *client, const char *why)
+{
+	protocol_send(client->watch.fd, protocol_end(1, why), 0);
+	close_client(client);
+}
+
+/* Reads the next request of this connection. */
+static void listen_to(struct client *client)
+{
+	client->state = CLIENT_LISTENED_TO;
+	loop_timer_set(client->control->loop, &client->timer, loop_now_ns() + IDLE_NS);
+	if (loop_add(client->control->loop, &client->watch, EPOLLIN))
+		close_client(client);
+}
+
+/* ---- answers ---- */
+
+static bool may_answer(const struct control *control, const struct peer *peer)
+{
+	unsigned int same = 0;
+
+	if (control->answer_count >= MAX_ANSWERS)
+		return false;
+	if (peer->sees_all)
+		return true;
+	for (const struct client *client = control->clients; client; client = client->next)
+		same += client->state == CLIENT_ANSWERED && client->request.peer.user == peer->user;
+	return same < MAX_USER_ANSWERS;
+}
+
+/* What a child must not keep open: a connection that we close is to be seen closed by its client. */
+static void forget_others(const struct control *control, const struct client *own)
+{
+	close(control->endpoint.fd);
+	close(control->endpoint.lock_fd);
+	for (const struct client *client = control->clients; client; client = client->next) {
+		if (client != own)
+			close(client->watch.fd);
+	}
+}
+
+/* The end of a request that no child answers, or of one whose last word is ours. */
+static void tell_end(struct client *client, int exit_status, const char *message)
+{
+	json_decref(client->parsed);
+	client->parsed = NULL;
+	if (protocol_send(client->watch.fd, protocol_end(exit_status, message && *message ? message : NULL), 0))
+		close_client(client);
+	else
+		listen_to(client);
+}
+
+static void start_answer(struct client *client)
+{
+	struct control *control = client->control;
+	pid_t server = getpid(), child;
+	int err;
+
+	err = control->callbacks.begin(control->callbacks.context, &client->request);
+	child = err ? -1 : fork();
+	if (child == 0) {
+		forget_others(control, client);
+		control_child(server, client->watch.fd, &control->callbacks, &client->request);
+	}
+	if (child < 0) {
+		log_warning("cannot answer: %s", strerror(err ? -err : errno));
+		tell_end(client, 1, "the service is out of memory: try again");
+		return;
+	}
+	client->child = child;
+	client->state = CLIENT_ANSWERED;
+	control->answer_count++;
+}
+
+/* Those whose turn it is, in order of their requests. */
+static void start_answers(struct control *control)
+{
+	struct client *next;
+
+	for (struct client *client = control->clients; client; client = next) {
+		next = client->next;
+		if (client->state == CLIENT_WAITING && may_answer(control, &client->request.peer))
+			start_answer(client);
+	}
+}
+
+static void on_child_end(struct client *client, int status)
+{
+	struct control *control = client->control;
+	struct control_answer answer = {0};
+
+	client->child = 0;
+	control->answer_count--;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_CHILD_FILE) {
+		control->callbacks.finish(control->callbacks.context, &client->request, &answer);
+		tell_end(client, answer.exit_status, answer.message);
+		return;
+	}
+	if (client->request.file >= 0)
+		close(client->request.file);
+	client->request.file = -1;
+	json_decref(client->parsed);
+	client->parsed = NULL;
+	/* A client that has seen no end of its answer must not take that of another for it. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_CHILD_WHOLE)
+		listen_to(client);
+	else
+		close_client(client);
+}
+
+void control_reap(struct control *control)
+{
+	struct client *next;
+	int status;
+
+	for (struct client *client = control->clients; client; client = next) {
+		next = client->next;
+		/* By its number: other children of this process are not ours. */
+		if (client->child && waitpid(client->child, &status, WNOHANG) == client->child)
+			on_child_end(client, status);
+	}
+	start_answers(control);
+}
+
+/* ---- requests ---- */
+
+/* The last in the list is the last to have its turn. */
+static void move_to_end(struct client *client)
+{
+	struct client **at = &client->control->clients;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	while (*at)
+		at = &(*at)->next;
+	*at = client;
+	client->next = NULL;
+}
+
+/* NULL, or why it is no request. */
+static const char *parse_request(struct client *client)
+{
+	const json_t *protocol, *command;
+
+	client->parsed = json_loadb(client->reader.body, client->reader.len, JSON_REJECT_DUPLICATES, NULL);
+	protocol_reader_fini(&client->reader);
+	if (!json_is_object(client->parsed))
+		return "the request is not one JSON object";
+	protocol = json_object_get(client->parsed, "protocol");
+	if (!json_is_integer(protocol))
+		return "the request names no protocol";
+	if (json_integer_value(protocol) != PROTOCOL_VERSION)
+		return json_integer_value(protocol) > PROTOCOL_VERSION
+			       ? "the service is older than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
+				 ")"
+			       : "the service is newer than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
+				 ")";
+	command = json_object_get(client->parsed, "command");
+	client->request.options = json_object_get(client->parsed, "options");
+	if (!json_is_string(command) || !json_is_object(client->request.options))
+		return "the request needs a command (a string) and options (an object)";
+	client->request.command = json_string_value(command);
+	return NULL;
+}
+
+static void on_request(struct client *client)
+{
+	struct control *control = client->control;
+	const char *wrong = parse_request(client);
+
+	if (wrong) {
+		refuse(client, wrong);
+		return;
+	}
+	loop_timer_clear(control->loop, &client->timer);
+	loop_remove(control->loop, &client->watch);
+	client->request.file = -1;
+	client->state = CLIENT_WAITING;
+	move_to_end(client);
+	start_answers(control);
+}
+
+static void on_readable(void *context, uint32_t events)
+{
+	struct client *client = context;
+	bool first = !client->reader.have;
+	int got;
+
+	(void)events;
+	got = protocol_read(&client->reader, client->watch.fd);
+	if (got == 1)
+		on_request(client);
+	else if (got == -EMSGSIZE)
+		refuse(client, "the request is longer than 64 KiB");
+	else if (got < 0)
+		close_client(client);
+	else if (first && client->reader.have)
+		loop_timer_set(client->control->loop, &client->timer, loop_now_ns() + REQUEST_NS);
+}
+
+/* ---- the door ---- */
+
+static bool has_room(const struct control *control, const struct peer *peer)
+{
+	unsigned int same = 0;
+
+	if (control->client_count >= MAX_CLIENTS)
+		return false;
+	if (peer->sees_all)
+		return true;
+	for (const struct client *client = control->clients; client; client = client->next)
+		same += client->request.peer.user == peer->user && !client->request.peer.sees_all;
+	return same < MAX_USER_CLIENTS;
+}
+
+static void welcome(struct control *control, int fd)
+{
+	struct client *client = NULL;
+	const char *why = "the service is out of memory: try again";
+	struct peer peer;
+
+	if (peer_identify(fd, control->group, &peer)) {
+		why = "the service cannot tell who is asking";
+	} else if (!has_room(control, &peer)) {
+		why = "the service has too many connections: try again";
+	} else {
+		client = calloc(1, sizeof(*client));
+	}
+	if (!client) {
+		protocol_send(fd, protocol_end(1, why), 0);
+		close(fd);
+		return;
+	}
+	client->control = control;
+	client->watch = (struct loop_watch){.fd = fd, .ready = on_readable, .context = client};
+	client->timer = (struct loop_timer){.expired = on_expired, .context = client};
+	client->reader.max = PROTOCOL_MAX_REQUEST;
+	client->request = (struct control_request){.peer = peer, .file = -1};
+	client->next = control->clients;
+	control->clients = client;
+	control->client_count++;
+	listen_to(client);
+}
+
+static void on_connection(void *context, uint32_t events)
+{
+	struct control *control = context;
+	int fd;
+
+	(void)events;
+	while ((fd = accept4(control->endpoint.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+		welcome(control, fd);
+	if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+		return;
+	/* The connection stays in the queue and the socket readable: look away for a while. */
+	loop_remove(control->loop, &control->listener);
+	loop_timer_set(control->loop, &control->accept_again, loop_now_ns() + ACCEPT_NS);
+}
+
+static void on_accept_again(void *context)
+{
+	struct control *control = context;
+
+	if (loop_add(control->loop, &control->listener, EPOLLIN))
+		loop_timer_set(control->loop, &control->accept_again, loop_now_ns() + ACCEPT_NS);
+}
+
+int control_open(struct loop *loop, const char *path, uint32_t group, const struct control_callbacks *callbacks,
+		 struct control **out)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int err;
+
+	if (!control) {
+		log_error("out of memory");
+		return -ENOMEM;
+	}
+	control->loop = loop;
+	control->group = group;
+	control->callbacks = *callbacks;
+	err = endpoint_open(path, &control->endpoint);
+	if (err) {
+		free(control);
+		return err;
+	}
+	control->listener = (struct loop_watch){.fd = control->endpoint.fd, .ready = on_connection, .context = control};
+	control->accept_again = (struct loop_timer){.expired = on_accept_again, .context = control};
+	err = loop_add(loop, &control->listener, EPOLLIN);
+	if (err) {
+		log_error("epoll: %s", strerror(-err));
+		control_close(control);
+		return err;
+	}
+	*out = control;
+	return 0;
+}
+
+void control_close(struct control *control)
+{
+	struct client *client;
+
+	if (!control)
+		return;
+	loop_timer_clear(control->loop, &control->accept_again);
+	loop_remove(control->loop, &control->listener);
+	while ((client = control->clients)) {
+		if (client->child) {
+			kill(client->child, SIGKILL);
+			waitpid(client->child, NULL, 0);
+		}
+		close_client(client);
+	}
+	endpoint_close(&control->endpoint);
+	free(control);
+}
