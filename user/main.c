@@ -18,6 +18,8 @@ static const struct {
 	{"run", cmd_run, "run [options] -- COMMAND [ARG...]", "start a command and watch it"},
 	{"attach", cmd_attach, "attach [options] -p PID | --name PATTERN", "watch processes that already run"},
 	{"census", cmd_census, "census -p PID | --core FILE", "what a process holds now, or held when it dumped core"},
+	{"serve", cmd_serve, "serve [options]", "watch the whole machine and answer who asks"},
+	{"dump", cmd_dump, "dump [options]", "ask the service what is allocated now"},
 	{"check", cmd_check, "check [-p PID | FILE]", "what can be watched: this machine, a process, a library file"},
 };
 

@@ -16,6 +16,8 @@ enum cmd_exit {
 int cmd_run(int argc, char **argv);
 int cmd_attach(int argc, char **argv);
 int cmd_census(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 
 #endif

@@ -35,8 +35,10 @@ static unsigned long long kept(const struct options *options, enum confine_task 
 	unsigned long long mask = PRIVILEGE_OTHERS | PRIVILEGE(CAP_CHECKPOINT_RESTORE) | PRIVILEGE(CAP_SYS_ADMIN);
 
 	/* CAP_KILL: signals are passed on to a command that runs as another user. */
+	if (task != CONFINE_CENSUS)
+		mask |= PRIVILEGE_TRACE;
 	if (task == CONFINE_TRACER)
-		mask |= PRIVILEGE_TRACE | PRIVILEGE(CAP_KILL);
+		mask |= PRIVILEGE(CAP_KILL);
 	/* A report, and snapshots beside it, may have to be made in a folder of the user who called sudo. */
 	if (options->output && strcmp(options->output, "-") && !options->adopt)
 		mask |= PRIVILEGE(CAP_DAC_OVERRIDE);
@@ -225,8 +227,10 @@ static int refuse_calls(const struct options *options, enum confine_task task)
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	int err = filter ? 0 : -ENOMEM;
 
-	for (size_t i = 0; !err && i < COUNT(refused); i++)
-		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+	for (size_t i = 0; !err && i < COUNT(refused); i++) {
+		if (task != CONFINE_SERVICE || refused[i] != SCMP_SYS(unlink))
+			err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), refused[i], 0);
+	}
 	/* abort() signals the thread itself. */
 	if (!err)
 		err = refuse(filter, SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid()));
@@ -235,7 +239,7 @@ static int refuse_calls(const struct options *options, enum confine_task task)
 	/* No program is loaded any more, so none that writes to a process. */
 	if (!err)
 		err = allow_only(filter, SCMP_SYS(bpf), 0, bpf_commands,
-				 task == CONFINE_TRACER ? COUNT(bpf_commands) : 0);
+				 task != CONFINE_CENSUS ? COUNT(bpf_commands) : 0);
 	if (!err)
 		err = refuse_ptrace(filter, options->freeze);
 	if (!err)

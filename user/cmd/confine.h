@@ -10,8 +10,9 @@
 struct options;
 
 enum confine_task {
-	CONFINE_TRACER = 1, /* run, attach: probes may have to be placed at any time */
-	CONFINE_CENSUS = 2, /* only reads */
+	CONFINE_TRACER = 1,  /* run, attach: probes may have to be placed at any time */
+	CONFINE_CENSUS = 2,  /* only reads */
+	CONFINE_SERVICE = 3, /* as a tracer, and takes its socket away at the end */
 };
 
 /* 0 or -errno, logged. */

@@ -99,30 +99,28 @@ static void parse_format(struct options *options, const char *arg, struct argp_s
 		options_error(state, "unknown format \"%s\": text or json", arg);
 }
 
-static void parse_buffers(struct options *options, const char *arg, struct argp_state *state)
+uint32_t options_buffers(const char *arg, const struct argp_state *state)
 {
 	unsigned long value;
 	char *end;
 
-	if (!strcmp(arg, "all")) {
-		options->buffers = OPTIONS_ALL_BUFFERS;
-		return;
-	}
+	if (!strcmp(arg, "all"))
+		return OPTIONS_ALL_BUFFERS;
 	errno = 0;
 	value = strtoul(arg, &end, 10);
 	if (errno || *end || end == arg || *arg == '-' || value >= OPTIONS_ALL_BUFFERS)
 		options_error(state, "--buffers takes a number or \"all\", not \"%s\"", arg);
-	options->buffers = (uint32_t)value;
+	return (uint32_t)value;
 }
 
-static void parse_ring_size(struct options *options, const char *arg, struct argp_state *state)
+size_t options_ring_size(const char *arg, const struct argp_state *state)
 {
 	uint64_t bytes;
 
 	if (units_parse_size(arg, &bytes) || bytes & (bytes - 1) || bytes < (uint64_t)sysconf(_SC_PAGESIZE) ||
 	    bytes > 2ull << 30)
 		options_error(state, "--ring-size takes a power of two from 4K to 2G, not \"%s\"", arg);
-	options->ring_bytes = bytes;
+	return bytes;
 }
 
 pid_t options_pid(const char *arg, const struct argp_state *state)
@@ -163,10 +161,10 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 			options_error(state, "--interval takes a time in seconds above 0, not \"%s\"", arg);
 		return 0;
 	case KEY_BUFFERS:
-		parse_buffers(options, arg, state);
+		options->buffers = options_buffers(arg, state);
 		return 0;
 	case KEY_RING_SIZE:
-		parse_ring_size(options, arg, state);
+		options->ring_bytes = options_ring_size(arg, state);
 		return 0;
 	case 'q':
 		options->quiet = true;

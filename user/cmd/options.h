@@ -31,6 +31,7 @@ struct options {
 	bool lossless; /* stop who fills the ring */
 	bool color;    /* allowed; still only on a terminal */
 	bool follow;
+	bool service; /* serve: no report, and processes that ended are forgotten */
 
 	/* run */
 	bool wait;
@@ -75,6 +76,9 @@ void options_error(const struct argp_state *state, const char *format, ...)
 void options_quiet_argp(struct argp_state *state);
 /* A process id, or a usage error. */
 pid_t options_pid(const char *arg, const struct argp_state *state);
+/* Bytes of the ring; rows of buffers, OPTIONS_ALL_BUFFERS for "all": or a usage error. */
+size_t options_ring_size(const char *arg, const struct argp_state *state);
+uint32_t options_buffers(const char *arg, const struct argp_state *state);
 /* argp_parse(), and exit if it fails. */
 void options_parse(const struct argp *argp, int argc, char **argv, unsigned int flags, void *input);
 

@@ -11,15 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/options.h"
+#include "cmd/summary.h"
 #include "view/event_view.h"
-#include "view/json_view.h"
 #include "view/text_view.h"
 
 #define MAX_PENDING (256u << 20)  /* bytes of event lines that wait for a slow reader */
@@ -168,26 +167,15 @@ static uint64_t clock_ns(clockid_t clock)
 
 static int write_json(int fd, const struct snapshot *snapshot)
 {
-	struct json_view view = {.version = BUFSCOPE_VERSION};
-	struct utsname name;
-	FILE *file;
-	int copy, err;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), err;
+	FILE *file = copy >= 0 ? fdopen(copy, "w") : NULL;
 
-	if (!uname(&name)) {
-		view.hostname = name.nodename;
-		view.kernel = name.release;
-		view.machine = name.machine;
-	}
-	view.boottime_ns = clock_ns(CLOCK_BOOTTIME);
-	view.realtime_ns = clock_ns(CLOCK_REALTIME);
-	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	file = copy >= 0 ? fdopen(copy, "w") : NULL;
 	if (!file) {
 		if (copy >= 0)
 			close(copy);
 		return -ENOMEM;
 	}
-	err = json_view_summary(file, &view, snapshot);
+	err = summary_json(file, snapshot, NULL);
 	if (fclose(file) && !err)
 		err = -errno;
 	return err;

@@ -225,14 +225,29 @@ static void rebuild_lossy(void *context)
 
 /* ---- outputs ---- */
 
+struct loop *session_loop(struct session *session)
+{
+	return session->loop;
+}
+
+const struct model *session_model(const struct session *session)
+{
+	return session->model;
+}
+
+void session_settle(struct session *session)
+{
+	tracer_sync(session->tracer);
+	rebuild_lossy(session);
+	watch_held(session);
+}
+
 int session_snapshot(struct session *session, int fd)
 {
 	struct snapshot *snapshot;
 	int err;
 
-	tracer_sync(session->tracer);
-	rebuild_lossy(session);
-	watch_held(session);
+	session_settle(session);
 	/* The books beside it, as they are now. */
 	verify_run(session->verify, session->tracer, session->model);
 	snapshot = model_snapshot(session->model, loop_now_ns());
@@ -300,7 +315,7 @@ static void read_signals(void *context, uint32_t events)
 
 	(void)events;
 	while (read(session->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-		if (info.ssi_signo == SIGUSR1)
+		if (info.ssi_signo == SIGUSR1 && session->report)
 			session_snapshot(session, -1);
 		else if (callbacks->signal)
 			callbacks->signal(callbacks->context, session, &info);
@@ -398,7 +413,8 @@ static int open_tracer(struct session *session)
 
 int session_open(const struct options *options, const int *fds, struct session **out)
 {
-	struct model_options model_options = {.keep_ended = true, .max_unmatched_frees = MAX_UNMATCHED_FREES};
+	struct model_options model_options = {.keep_ended = !options->service,
+					      .max_unmatched_frees = MAX_UNMATCHED_FREES};
 	struct session *session = calloc(1, sizeof(*session));
 	int err;
 
@@ -418,13 +434,16 @@ int session_open(const struct options *options, const int *fds, struct session *
 		log_error("out of memory");
 		goto fail;
 	}
-	err = fds ? report_open_fds(options, fds[0], fds[1], &session->report) : report_open(options, &session->report);
-	if (err)
-		goto fail;
+	if (!options->service) {
+		err = fds ? report_open_fds(options, fds[0], fds[1], &session->report)
+			  : report_open(options, &session->report);
+		if (err)
+			goto fail;
+		model_set_listener(session->model, on_notice, session);
+	}
 	err = open_tracer(session);
 	if (err)
 		goto fail;
-	model_set_listener(session->model, on_notice, session);
 	session->next_table_ns = loop_now_ns() + options->interval_ns;
 	if (options->interval_ns)
 		loop_timer_set(session->loop, &session->interval, session->next_table_ns);
@@ -450,7 +469,8 @@ void session_run(struct session *session, const struct session_callbacks *callba
 		}
 		tracer_dispatch(session->tracer);
 		watch_held(session);
-		report_flush(session->report);
+		if (session->report)
+			report_flush(session->report);
 	} while (!callbacks->done(callbacks->context, session));
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One tracing session of `run` or `attach`: source, model and outputs, and the loop that moves events
- * from the first to the last. The only place where the three meet.
+ * One tracing session of `run`, `attach` or `serve`: source, model and outputs, and the loop that moves
+ * events from the first to the last. The only place where the three meet. A service has no outputs.
  */
 #ifndef BUFSCOPE_CMD_SESSION_H
 #define BUFSCOPE_CMD_SESSION_H
@@ -12,6 +12,8 @@
 
 #include "event.h"
 
+struct loop;
+struct model;
 struct options;
 struct session;
 
@@ -50,6 +52,12 @@ size_t session_process_count(const struct session *session);
 bool session_follows(const struct session *session, pid_t pid);
 bool session_library_seen(const struct session *session);
 bool session_executed(const struct session *session); /* any followed process called exec */
+
+/* For what else has to be waited for. */
+struct loop *session_loop(struct session *session);
+/* What is known; session_settle() makes it that of this very moment: all that was recorded is taken in. */
+const struct model *session_model(const struct session *session);
+void session_settle(struct session *session);
 
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);

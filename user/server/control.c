@@ -394,7 +394,7 @@ void control_close(struct control *control)
 	loop_remove(control->loop, &control->listener);
 	while ((client = control->clients)) {
 		if (client->child) {
-			kill(client->child, SIGKILL);
+			kill(client->child, SIGTERM);
 			waitpid(client->child, NULL, 0);
 		}
 		close_client(client);

@@ -17,17 +17,17 @@
 /* Ends with the server, and after some time in any case. */
 static void limit(pid_t server)
 {
-	sigset_t alarm_only;
+	sigset_t deadly;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != server)
 		_exit(CONTROL_CHILD_CUT_OFF);
 	prctl(PR_SET_NAME, "bufscope-answer");
 	setpriority(PRIO_PROCESS, 0, NICE);
-	signal(SIGALRM, SIG_DFL);
-	sigemptyset(&alarm_only);
-	sigaddset(&alarm_only, SIGALRM);
-	sigprocmask(SIG_UNBLOCK, &alarm_only, NULL);
+	sigemptyset(&deadly);
+	sigaddset(&deadly, SIGALRM);
+	sigaddset(&deadly, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &deadly, NULL);
 	alarm(ANSWER_SECONDS);
 }
 

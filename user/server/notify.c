@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 
-void notify_manager(const char *state)
+int notify_open(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -20,18 +20,26 @@ void notify_manager(const char *state)
 	int fd;
 
 	if (!len)
-		return;
+		return -1;
 	if (len >= sizeof(address.sun_path)) {
-		log_warning("NOTIFY_SOCKET is too long: the service manager is not told \"%s\"", state);
-		return;
+		log_warning("NOTIFY_SOCKET is too long: the service manager is told nothing");
+		return -1;
 	}
 	memcpy(address.sun_path, path, len);
 	if (*path == '@')
 		*address.sun_path = '\0';
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-		log_warning("cannot tell the service manager \"%s\": %s", state, strerror(errno));
+	if (fd >= 0 &&
+	    !connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)))
+		return fd;
+	log_warning("cannot reach the service manager: %s", strerror(errno));
 	if (fd >= 0)
 		close(fd);
+	return -1;
+}
+
+void notify_manager(int fd, const char *state)
+{
+	if (fd >= 0 && send(fd, state, strlen(state), MSG_NOSIGNAL) < 0)
+		log_warning("cannot tell the service manager \"%s\": %s", state, strerror(errno));
 }

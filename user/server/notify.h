@@ -3,7 +3,9 @@
 #ifndef BUFSCOPE_SERVER_NOTIFY_H
 #define BUFSCOPE_SERVER_NOTIFY_H
 
-/* @state: "READY=1", "STOPPING=1". Without a service manager nothing happens; a failure is logged. */
-void notify_manager(const char *state);
+/* Before system calls are given up. A descriptor, or -1 without a service manager. A failure is logged. */
+int notify_open(void);
+/* @state: "READY=1", "STOPPING=1". */
+void notify_manager(int fd, const char *state);
 
 #endif

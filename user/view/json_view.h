@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include <jansson.h>
+
 #include "model/snapshot.h"
 
 /* What a snapshot does not know. Strings may be NULL: null. */
@@ -19,6 +21,7 @@ struct json_view {
 	const char *machine;
 	uint64_t boottime_ns; /* one instant on both clocks */
 	uint64_t realtime_ns;
+	const json_t *selection; /* what was asked for, if that is less than all; or NULL */
 };
 
 /* 0, -ENOMEM or -EIO (the stream's error; what was written is no complete object then). */

@@ -152,7 +152,10 @@ static void text_buffers(struct strbuf *out, const struct text_view *view, const
 	if (shown > view->max_buffers)
 		shown = view->max_buffers;
 	hidden = process->buffer_count - shown;
-	strbuf_adds(out, hidden ? "\nThe largest\n" : "\nAll, largest first\n");
+	if (hidden && !view->order)
+		strbuf_adds(out, "\nThe largest\n");
+	else
+		strbuf_addf(out, "\n%s, %s\n", hidden ? "Some" : "All", view->order ? view->order : "largest first");
 	column_table(out, &view->style, process->buffers, shown, text_moment(snapshot, process));
 	if (hidden)
 		strbuf_addf(out, "  ... and %llu more (--buffers all shows them)\n", TEXT_LLU(hidden));

@@ -19,6 +19,7 @@ struct strbuf;
 struct text_view {
 	struct style style;
 	uint64_t max_buffers; /* rows per process; TEXT_VIEW_ALL_BUFFERS, 0: no rows */
+	const char *order;    /* of the buffers, in words; NULL: "largest first" */
 };
 
 /* Appends the whole summary. 0 or -ENOMEM. */

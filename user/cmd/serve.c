@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* bufscope serve: the whole machine is watched, and who asks at the control socket is answered. */
+#include <argp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/units.h"
+#include "cmd/answer.h"
+#include "cmd/client.h"
+#include "cmd/cmd.h"
+#include "cmd/confine.h"
+#include "cmd/options.h"
+#include "cmd/raise.h"
+#include "cmd/session.h"
+#include "server/control.h"
+#include "server/notify.h"
+
+#define GROUP "bufscope"
+
+struct serve {
+	struct session *session;
+	struct control *control;
+	bool stop;
+};
+
+struct serve_options {
+	struct options options;
+	const char *socket;
+};
+
+/* ---- the session's events ---- */
+
+static bool done(void *context, struct session *session)
+{
+	const struct serve *serve = context;
+
+	(void)session;
+	return serve->stop;
+}
+
+static void on_signal(void *context, struct session *session, const struct signalfd_siginfo *info)
+{
+	struct serve *serve = context;
+
+	(void)session;
+	if (info->ssi_signo == SIGCHLD)
+		control_reap(serve->control);
+	else if (info->ssi_signo != SIGUSR1 && info->ssi_signo != SIGHUP)
+		serve->stop = true;
+}
+
+/* ---- requests ---- */
+
+/* A program that frees and then asks sees its own frees. */
+static int begin(void *context, struct control_request *request)
+{
+	struct serve *serve = context;
+
+	(void)request;
+	session_settle(serve->session);
+	return 0;
+}
+
+static void answer(void *context, const struct control_request *request, struct control_answer *out)
+{
+	struct serve *serve = context;
+	struct answer_source source = {.model = session_model(serve->session)};
+
+	answer_request(&source, request, out);
+}
+
+static void finish(void *context, struct control_request *request, struct control_answer *out)
+{
+	(void)context;
+	(void)request;
+	(void)out;
+}
+
+/* ---- the command ---- */
+
+static int serve(const struct serve_options *options)
+{
+	struct serve serve = {0};
+	struct session_callbacks session_callbacks = {.done = done, .signal = on_signal, .context = &serve};
+	struct control_callbacks callbacks = {.begin = begin, .answer = answer, .finish = finish, .context = &serve};
+	uint32_t group = peer_group(GROUP);
+	int notify_fd = notify_open(), status = CMD_EXIT_FAILED;
+
+	if (group == PEER_NO_GROUP)
+		log_info("there is no group \"" GROUP "\": only root sees the processes of others");
+	if (session_open(&options->options, NULL, &serve.session))
+		return CMD_EXIT_FAILED;
+	/* Before anything is attached: a second service is to end at once and without a trace. */
+	if (control_open(session_loop(serve.session), client_socket(options->socket), group, &callbacks,
+			 &serve.control))
+		goto out;
+	if (confine(&options->options, CONFINE_SERVICE) || session_follow_machine(serve.session))
+		goto out;
+	log_info("serving at %s: %zu processes use a device runtime now", client_socket(options->socket),
+		 session_process_count(serve.session));
+	notify_manager(notify_fd, "READY=1");
+	session_run(serve.session, &session_callbacks);
+	notify_manager(notify_fd, "STOPPING=1");
+	if (serve.stop)
+		status = CMD_EXIT_DONE;
+out:
+	control_close(serve.control);
+	session_close(serve.session);
+	if (notify_fd >= 0)
+		close(notify_fd);
+	return status;
+}
+
+enum { KEY_SOCKET = 0x200, KEY_RING_SIZE, KEY_PERF_LINKS };
+
+static const struct argp_option argp_options[] = {
+	{"socket", KEY_SOCKET, "PATH", 0, "Answer there (default /run/bufscope/control, or BUFSCOPE_SOCKET)", 1},
+	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
+	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
+	{"quiet", 'q', NULL, 0, "Print nothing but errors", 2},
+	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
+	{0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct serve_options *options = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		options_quiet_argp(state);
+		return 0;
+	case KEY_SOCKET:
+		options->socket = arg;
+		return 0;
+	case KEY_RING_SIZE:
+		options->options.ring_bytes = options_ring_size(arg, state);
+		return 0;
+	case KEY_PERF_LINKS:
+		options->options.perf_links = true;
+		return 0;
+	case 'q':
+		options->options.quiet = true;
+		return 0;
+	case 'v':
+		options->options.verbose = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		options_error(state, "unexpected argument \"%s\"", arg);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+int cmd_serve(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = argp_options,
+		.parser = parse,
+		.doc = "Watches every process of the machine that uses a device, those that run already and those to come, "
+		       "and answers \"bufscope dump\", \"ps\", \"mark\", \"diff\", \"watch\" and \"top\".\v"
+		       "Anyone may ask. A user sees their own processes; root and members of the group \"" GROUP
+		       "\" see all. SIGTERM or Ctrl-C ends it; the programs that are watched go on untouched.",
+	};
+	struct serve_options options = {.options = {.service = true, .follow = true}};
+
+	argv[0] = (char *)"bufscope serve";
+	argp_err_exit_status = CMD_EXIT_USAGE;
+	options_parse(&argp, argc, argv, 0, &options);
+	log_set_level(options.options.verbose ? LOG_LEVEL_DEBUG
+		      : options.options.quiet ? LOG_LEVEL_ERROR
+					      : LOG_LEVEL_INFO);
+	if (raise_needed()) {
+		log_error("only root can watch all processes: sudo bufscope serve");
+		return CMD_EXIT_FAILED;
+	}
+	return serve(&options);
+}
