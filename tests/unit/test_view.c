@@ -14,6 +14,7 @@
 
 #include "base/strbuf.h"
 #include "fail_alloc.h"
+#include "golden.h"
 #include "model_case.h"
 #include "view/column.h"
 #include "view/event_view.h"
@@ -32,40 +33,6 @@ static const struct json_view test_json = {
 	.boottime_ns = 2000 * CASE_SECOND,
 	.realtime_ns = 1700000000 * CASE_SECOND,
 };
-
-static void golden_path(char *path, size_t size, const char *name)
-{
-	const char *dir = getenv("BUFSCOPE_GOLDEN_DIR");
-
-	snprintf(path, size, "%s/%s", dir ? dir : "tests/golden", name);
-}
-
-static void assert_golden(const char *name, const struct strbuf *got)
-{
-	struct strbuf expected = STRBUF_INIT;
-	char path[512], block[4096];
-	size_t len;
-	FILE *file;
-
-	assert_int_equal(strbuf_error(got), 0);
-	golden_path(path, sizeof(path), name);
-	if (getenv("BUFSCOPE_GOLDEN_UPDATE")) {
-		file = fopen(path, "w");
-		assert_non_null(file);
-		assert_int_equal(fwrite(strbuf_str(got), 1, got->len, file), got->len);
-		assert_int_equal(fclose(file), 0);
-		return;
-	}
-	file = fopen(path, "r");
-	if (!file)
-		fail_msg("%s is missing; BUFSCOPE_GOLDEN_UPDATE=1 makes it", path);
-	while ((len = fread(block, 1, sizeof(block), file)) > 0)
-		strbuf_add(&expected, block, len);
-	fclose(file);
-	if (expected.len != got->len || memcmp(strbuf_str(&expected), strbuf_str(got), got->len))
-		fail_msg("%s: expected\n%s\ngot\n%s", path, strbuf_str(&expected), strbuf_str(got));
-	strbuf_fini(&expected);
-}
 
 /* The eight chips of the demo that lifecycle.md is about: counts and MB at the dump. */
 static void build_demo(struct model_case *c)

@@ -53,6 +53,13 @@ static size_t escape_decode(const unsigned char *text, size_t len, uint32_t *cod
 	return need;
 }
 
+#define ESCAPE_REPLACEMENT "\xef\xbf\xbd"
+
+static bool escape_is_control(uint32_t code)
+{
+	return code < 0x20 || (code >= 0x7f && code <= 0x9f);
+}
+
 /* Characters that reorder what a person reads: "trojan source". */
 static bool escape_is_bidi(uint32_t code)
 {
@@ -76,7 +83,7 @@ void escape_terminal(struct strbuf *out, const char *text, size_t len)
 			strbuf_adds(out, "\\t");
 		else if (code == '\\')
 			strbuf_adds(out, "\\\\");
-		else if (code < 0x20 || (code >= 0x7f && code <= 0x9f))
+		else if (escape_is_control(code))
 			strbuf_addf(out, "\\x%02x", code);
 		else if (escape_is_bidi(code))
 			strbuf_addf(out, "\\u{%04X}", code);
@@ -96,7 +103,33 @@ void escape_utf8(struct strbuf *out, const char *text, size_t len)
 		size_t used = escape_decode(at, (size_t)(end - at), &code);
 
 		if (!used || code == 0)
-			strbuf_adds(out, "\xef\xbf\xbd");
+			strbuf_adds(out, ESCAPE_REPLACEMENT);
+		else
+			strbuf_add(out, (const char *)at, used);
+		at += used ? used : 1;
+	}
+}
+
+void escape_label(struct strbuf *out, const char *text, size_t len, size_t max)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	const unsigned char *end = at + len;
+
+	if (len > max) {
+		strbuf_adds(out, ESCAPE_REPLACEMENT);
+		at = end - max;
+		/* Not in the middle of a character. */
+		while (at < end && (*at & 0xc0) == 0x80)
+			at++;
+	}
+	while (at < end) {
+		uint32_t code;
+		size_t used = escape_decode(at, (size_t)(end - at), &code);
+
+		if (!used || escape_is_control(code) || escape_is_bidi(code))
+			strbuf_adds(out, ESCAPE_REPLACEMENT);
+		else if (code == '\\' || code == '"')
+			strbuf_addf(out, "\\%c", (int)code);
 		else
 			strbuf_add(out, (const char *)at, used);
 		at += used ? used : 1;

@@ -23,4 +23,11 @@ void escape_terminal(struct strbuf *out, const char *text, size_t len);
  */
 void escape_utf8(struct strbuf *out, const char *text, size_t len);
 
+/*
+ * The value of a metrics label, without its quotes: control characters, bidirectional overrides and
+ * bytes that are not valid UTF-8 become U+FFFD; backslash and quote are escaped. At most @max bytes of
+ * @text are taken, the last ones if there are more: then U+FFFD stands in front.
+ */
+void escape_label(struct strbuf *out, const char *text, size_t len, size_t max);
+
 #endif
