@@ -14,7 +14,7 @@ if_root=
 
 # g++ for its library: clang++ builds the stand-in runtime with it.
 build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev"
-test="binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc python3 python3-pytest python3-jsonschema python3-pip python3-venv qemu-system-x86 util-linux zstd"
+test="binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc python3 python3-pytest python3-jsonschema python3-pip python3-venv prometheus qemu-system-x86 util-linux zstd"
 case "${1-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;
@@ -73,6 +73,18 @@ case " $missing " in
 	fi
 	;;
 esac
+# prometheus comes with a service that nobody asked for: tests start it themselves, on a port of its own.
+policy=/usr/sbin/policy-rc.d
+if ! [ -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
 echo "deps: apt-get install$missing"
 # shellcheck disable=SC2086 # a list of words
 apt-get install -y -qq --no-install-recommends $missing
+case " $missing " in
+*" prometheus "*)
+	if command -v systemctl >/dev/null; then systemctl --quiet disable prometheus; fi
+	;;
+esac
