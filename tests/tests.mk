@@ -40,7 +40,14 @@ $(BUILD)/demo-workload: tests/standin/demo.cc $(STANDIN_PIMPL)
 	$(call say,CXX,$@)
 	$(Q)$(CLANGXX) -std=c++17 -O2 -g -Wall -Wextra -Werror -MMD -MP -o $@ $< $(STANDIN_PIMPL) -Wl,-rpath,'$$ORIGIN/tests/standin/pimpl'
 
-standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload
+# A model and the metrics endpoint, without BPF.
+METRICS_SERVER := $(BUILD)/tests/standin/metrics-server
+$(METRICS_SERVER): tests/standin/metrics_server.c $(BUILD)/libbufscope.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS_ALL) -MMD -MP -o $@ $< $(BUILD)/libbufscope.a $(LDLIBS)
+
+standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload $(METRICS_SERVER)
 
 .PHONY: standin
 
