@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A snapshot and what the collector knows of itself as metrics, for Prometheus and all that reads its
- * formats. docs/metrics.md tells every name. Only running processes count.
+ * formats. Only running processes count.
  *
  * How many series there can be is bounded, whatever the traced processes do: the largest
  * METRICS_MAX_PROCESSES processes by live and held bytes have series of their own, as long as these
