@@ -55,6 +55,7 @@ static void failures_holders(const struct model *model, struct snapshot_failure 
 		if (!holder.bytes)
 			continue;
 		holder.pid = process->shown.pid;
+		holder.user = process->shown.user;
 		snprintf(holder.id, sizeof(holder.id), "%s", process->shown.id);
 		failures_insert(failure, &holder);
 	}

@@ -44,6 +44,25 @@ static bool selection_wants(const struct selection *selection, const struct snap
 
 /* ---- a process ---- */
 
+/* Who else held memory when it ran out is told only of the same user. */
+static void selection_holders(const struct selection *selection, struct snapshot_process *process)
+{
+	struct snapshot_failure *list = (struct snapshot_failure *)process->failures;
+
+	for (size_t i = 0; i < process->failure_count; i++) {
+		struct snapshot_failure *failure = &list[i];
+		uint32_t kept = 0;
+
+		for (uint32_t h = 0; h < failure->holder_count; h++) {
+			if (failure->holders[h].user == selection->user)
+				failure->holders[kept++] = failure->holders[h];
+		}
+		failure->holder_count = kept;
+		failure->holders_left_out = 0; /* whose they were is not known any more */
+		failure->one_user = true;
+	}
+}
+
 static void selection_buffers(const struct selection *selection, struct snapshot_process *process, uint64_t now_ns)
 {
 	struct snapshot_buffer *list = (struct snapshot_buffer *)process->buffers;
@@ -213,8 +232,11 @@ int selection_apply(const struct selection *selection, struct snapshot *snapshot
 	int err;
 
 	for (size_t i = 0; i < snapshot->process_count; i++) {
-		if (!selection->one_user || list[i].user == selection->user)
-			list[kept++] = list[i];
+		if (selection->one_user && list[i].user != selection->user)
+			continue;
+		if (selection->one_user)
+			selection_holders(selection, &list[i]);
+		list[kept++] = list[i];
 	}
 	snapshot->process_count = kept;
 	err = selection_check(selection, snapshot, missing);

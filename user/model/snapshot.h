@@ -103,7 +103,7 @@ struct snapshot_unmatched {
 /* Of the type that was asked for, on the fullest of the chips that were asked for. */
 struct snapshot_holder {
 	char id[48]; /* "PID.START.EXEC" */
-	uint32_t pid;
+	uint32_t pid, user;
 	uint64_t buffers, bytes; /* live; sizes as they were asked for */
 };
 
@@ -116,7 +116,8 @@ struct snapshot_failure {
 	uint64_t size_bytes, page_size_bytes;
 	uint32_t chip_count;
 	int32_t chips[EVENT_MAX_CHIPS];
-	/* At that moment, of all running processes; largest first. */
+	/* At that moment, of all running processes, or those of one user; largest first. */
+	bool one_user;
 	uint32_t holder_count, holders_left_out;
 	struct snapshot_holder holders[SNAPSHOT_MAX_HOLDERS];
 	/* The allocator's books as a census read them at that time; 0: none did. */

@@ -162,8 +162,10 @@ void phrase_holders(struct strbuf *out, const struct snapshot_failure *failure)
 	}
 	if (failure->holders_left_out)
 		strbuf_addf(out, "; %u more processes hold less", failure->holders_left_out);
-	if (!failure->holder_count)
-		strbuf_adds(out, failure->chip_count ? "no followed process holds any" : "who holds what is not known");
+	if (!failure->holder_count && failure->chip_count)
+		strbuf_addf(out, "no %s process holds any", failure->one_user ? "visible" : "followed");
+	else if (!failure->holder_count)
+		strbuf_adds(out, "who holds what is not known");
 	if (failure->chip_count > 1)
 		strbuf_adds(out, ", on the fullest of these devices");
 	if (failure->books_ns) {
