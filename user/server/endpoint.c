@@ -34,6 +34,7 @@ static struct lock_path lock_path(const struct endpoint *endpoint)
 static void make_folder(const char *path)
 {
 	char folder[sizeof(((struct endpoint *)0)->path)];
+	mode_t mask;
 	char *slash;
 
 	strcpy(folder, path);
@@ -41,9 +42,10 @@ static void make_folder(const char *path)
 	if (!slash || slash == folder)
 		return;
 	*slash = '\0';
-	/* A failure shows when the lock is opened. Not less than 0755 for a strict umask: everyone may connect. */
-	if (!mkdir(folder, 0755))
-		chmod(folder, 0755);
+	/* A failure shows when the lock is opened. No stricter umask counts: everyone may connect. */
+	mask = umask(0022);
+	mkdir(folder, 0755);
+	umask(mask);
 }
 
 /* Is the locked file still the one of that name? A server that ends takes the name away. */
@@ -75,24 +77,52 @@ static int lock(struct endpoint *endpoint)
 	}
 }
 
+/* A socket that nobody listens at refuses; the lock is ours, so a listener is another kind of program. */
+static bool is_left_over(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool refused = false;
+
+	if (fd >= 0) {
+		refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED;
+		close(fd);
+	}
+	return refused;
+}
+
+static int make_way(const struct sockaddr_un *address)
+{
+	struct stat there;
+
+	if (lstat(address->sun_path, &there))
+		return 0; /* if not for want of a file, bind() fails too */
+	if (!S_ISSOCK(there.st_mode) || !is_left_over(address))
+		return -EEXIST;
+	return unlink(address->sun_path) ? -errno : 0;
+}
+
 static int listen_at(struct endpoint *endpoint)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct stat there;
+	int err, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t mask;
 
-	if (!lstat(endpoint->path, &there)) {
-		if (!S_ISSOCK(there.st_mode))
-			return -EEXIST;
-		if (unlink(endpoint->path))
-			return -errno;
-	}
+	if (fd < 0)
+		return -errno;
 	strcpy(address.sun_path, endpoint->path);
-	endpoint->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (endpoint->fd < 0 || bind(endpoint->fd, (struct sockaddr *)&address, sizeof(address)))
-		return -errno;
-	if (chmod(endpoint->path, 0666) || listen(endpoint->fd, BACKLOG))
-		return -errno;
-	return 0;
+	err = make_way(&address);
+	if (!err) {
+		/* By a chmod() afterwards somebody else's file could be hit, in a folder that others write to. */
+		mask = umask(0111);
+		err = bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+		umask(mask);
+	}
+	if (err) {
+		close(fd);
+		return err;
+	}
+	endpoint->fd = fd; /* from here on the socket is ours to take away */
+	return listen(fd, BACKLOG) ? -errno : 0;
 }
 
 int endpoint_open(const char *path, struct endpoint *out)
@@ -100,9 +130,9 @@ int endpoint_open(const char *path, struct endpoint *out)
 	int err;
 
 	out->fd = out->lock_fd = -1;
-	if (strlen(path) >= sizeof(out->path)) {
-		log_error("\"%s\" is too long for the path of a socket", path);
-		return -ENAMETOOLONG;
+	if (!*path || strlen(path) >= sizeof(out->path)) {
+		log_error("\"%s\" is too %s for the path of a socket", path, *path ? "long" : "short");
+		return *path ? -ENAMETOOLONG : -EINVAL;
 	}
 	strcpy(out->path, path);
 	make_folder(path);
@@ -120,16 +150,22 @@ int endpoint_open(const char *path, struct endpoint *out)
 	return err;
 }
 
+static void take_away(const char *name)
+{
+	if (unlink(name) && errno != ENOENT)
+		log_warning("cannot take %s away: %s", name, strerror(errno));
+}
+
 void endpoint_close(struct endpoint *endpoint)
 {
 	struct lock_path path = lock_path(endpoint);
 
 	if (endpoint->fd >= 0) {
-		unlink(endpoint->path);
+		take_away(endpoint->path);
 		close(endpoint->fd);
 	}
 	if (endpoint->lock_fd >= 0) {
-		unlink(path.name);
+		take_away(path.name);
 		close(endpoint->lock_fd);
 	}
 	endpoint->fd = endpoint->lock_fd = -1;
