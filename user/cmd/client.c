@@ -34,9 +34,9 @@ static int connect_to(const char *path)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, err;
 
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		log_error("\"%s\" is too long for the path of a socket", path);
-		return -ENAMETOOLONG;
+	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
+		log_error("\"%s\" is too %s for the path of a socket", path, *path ? "long" : "short");
+		return *path ? -ENAMETOOLONG : -EINVAL;
 	}
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -67,23 +67,29 @@ static void say(int exit_status, const char *message)
 		log_warning("%s", message);
 }
 
+static void say_stranger(const struct answer *answer)
+{
+	log_error("what answers at %s is no bufscope service", answer->path);
+}
+
 /* 1: it was the last frame. 0: there are more. */
 static int take_frame(struct answer *answer, const struct protocol_reader *reader)
 {
 	json_t *frame = json_loadb(reader->body, reader->len, JSON_ALLOW_NUL, NULL);
 	const json_t *data = json_object_get(frame, "data");
 	const json_t *message = json_object_get(frame, "message");
+	const json_t *exit_status = json_object_get(frame, "exit");
 	int result = 0;
 
 	if (json_is_string(data)) {
 		result = answer->write(answer->context, json_string_value(data), json_string_length(data));
-	} else if (json_is_true(json_object_get(frame, "end"))) {
-		answer->exit_status = (int)json_integer_value(json_object_get(frame, "exit"));
+	} else if (json_is_true(json_object_get(frame, "end")) && json_is_integer(exit_status)) {
+		answer->exit_status = (int)json_integer_value(exit_status);
 		if (json_is_string(message))
 			say(answer->exit_status, json_string_value(message));
 		result = 1;
 	} else {
-		log_error("what answers at %s is no bufscope service", answer->path);
+		say_stranger(answer);
 		result = -EPROTO;
 	}
 	json_decref(frame);
@@ -97,7 +103,9 @@ static int read_answer(int fd, struct answer *answer)
 
 	do {
 		result = protocol_read(&reader, fd);
-		if (result < 0)
+		if (result == -EMSGSIZE)
+			say_stranger(answer);
+		else if (result < 0)
 			log_error("the service at %s ended in the middle of its answer: what was printed is not whole",
 				  answer->path);
 		else
