@@ -17,13 +17,16 @@
 #include "server/endpoint.h"
 #include "server/protocol.h"
 
-#define MAX_CLIENTS      128
-#define MAX_USER_CLIENTS 32 /* of one user who may not see all */
-#define MAX_ANSWERS      8
-#define MAX_USER_ANSWERS 2
-#define IDLE_NS          60000000000ull
-#define REQUEST_NS       10000000000ull /* from its first byte */
-#define ACCEPT_NS        1000000000ull  /* out of descriptors: when to look again */
+#define MAX_CLIENTS       128
+#define MAX_USER_CLIENTS  32 /* of one user who may not see all */
+#define MAX_ANSWERS       8
+#define MAX_USER_ANSWERS  2
+#define KEPT_CLIENTS      16 /* of those, some are only for who may see all: */
+#define KEPT_ANSWERS      2  /* several users together cannot shut the administrator out */
+#define ROUND_CONNECTIONS 16 /* then the ring is drained, however many more wait */
+#define IDLE_NS           60000000000ull
+#define REQUEST_NS        10000000000ull /* from its first byte */
+#define ACCEPT_NS         1000000000ull  /* out of descriptors: when to look again */
 
 enum client_state {
 	CLIENT_LISTENED_TO = 1, /* its request is read */
@@ -56,6 +59,15 @@ struct control {
 
 /* ---- connections ---- */
 
+static void forget_request(struct client *client)
+{
+	if (client->request.file >= 0)
+		close(client->request.file);
+	client->request.file = -1;
+	json_decref(client->parsed);
+	client->parsed = NULL;
+}
+
 static void close_client(struct client *client)
 {
 	struct control *control = client->control;
@@ -70,10 +82,8 @@ static void close_client(struct client *client)
 	loop_timer_clear(control->loop, &client->timer);
 	loop_remove(control->loop, &client->watch);
 	close(client->watch.fd);
-	if (client->request.file >= 0)
-		close(client->request.file);
+	forget_request(client);
 	protocol_reader_fini(&client->reader);
-	json_decref(client->parsed);
 	free(client);
 }
 
@@ -107,7 +117,7 @@ static bool may_answer(const struct control *control, const struct peer *peer)
 {
 	unsigned int same = 0;
 
-	if (control->answer_count >= MAX_ANSWERS)
+	if (control->answer_count >= MAX_ANSWERS - (peer->sees_all ? 0 : KEPT_ANSWERS))
 		return false;
 	if (peer->sees_all)
 		return true;
@@ -130,20 +140,52 @@ static void forget_others(const struct control *control, const struct client *ow
 /* The end of a request that no child answers, or of one whose last word is ours. */
 static void tell_end(struct client *client, int exit_status, const char *message)
 {
-	json_decref(client->parsed);
-	client->parsed = NULL;
+	forget_request(client);
 	if (protocol_send(client->watch.fd, protocol_end(exit_status, message && *message ? message : NULL), 0))
 		close_client(client);
 	else
 		listen_to(client);
 }
 
+/* NULL, or why it is no request. */
+static const char *parse_request(struct client *client)
+{
+	const json_t *protocol, *command;
+
+	client->parsed = json_loadb(client->reader.body, client->reader.len, JSON_REJECT_DUPLICATES, NULL);
+	protocol_reader_fini(&client->reader);
+	if (!json_is_object(client->parsed))
+		return "the request is not one JSON object";
+	protocol = json_object_get(client->parsed, "protocol");
+	if (!json_is_integer(protocol))
+		return "the request names no protocol";
+	if (json_integer_value(protocol) != PROTOCOL_VERSION)
+		return json_integer_value(protocol) > PROTOCOL_VERSION
+			       ? "the service is older than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
+				 ")"
+			       : "the service is newer than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
+				 ")";
+	command = json_object_get(client->parsed, "command");
+	client->request.options = json_object_get(client->parsed, "options");
+	if (!json_is_string(command) || !json_is_object(client->request.options))
+		return "the request needs a command (a string) and options (an object)";
+	client->request.command = json_string_value(command);
+	return NULL;
+}
+
 static void start_answer(struct client *client)
 {
 	struct control *control = client->control;
 	pid_t server = getpid(), child;
+	const char *wrong;
 	int err;
 
+	/* Not before its turn: what waits is then as small as it was sent, not 100 times that. */
+	wrong = parse_request(client);
+	if (wrong) {
+		refuse(client, wrong);
+		return;
+	}
 	err = control->callbacks.begin(control->callbacks.context, &client->request);
 	child = err ? -1 : fork();
 	if (child == 0) {
@@ -184,11 +226,7 @@ static void on_child_end(struct client *client, int status)
 		tell_end(client, answer.exit_status, answer.message);
 		return;
 	}
-	if (client->request.file >= 0)
-		close(client->request.file);
-	client->request.file = -1;
-	json_decref(client->parsed);
-	client->parsed = NULL;
+	forget_request(client);
 	/* A client that has seen no end of its answer must not take that of another for it. */
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_CHILD_WHOLE)
 		listen_to(client);
@@ -226,44 +264,12 @@ static void move_to_end(struct client *client)
 	client->next = NULL;
 }
 
-/* NULL, or why it is no request. */
-static const char *parse_request(struct client *client)
-{
-	const json_t *protocol, *command;
-
-	client->parsed = json_loadb(client->reader.body, client->reader.len, JSON_REJECT_DUPLICATES, NULL);
-	protocol_reader_fini(&client->reader);
-	if (!json_is_object(client->parsed))
-		return "the request is not one JSON object";
-	protocol = json_object_get(client->parsed, "protocol");
-	if (!json_is_integer(protocol))
-		return "the request names no protocol";
-	if (json_integer_value(protocol) != PROTOCOL_VERSION)
-		return json_integer_value(protocol) > PROTOCOL_VERSION
-			       ? "the service is older than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
-				 ")"
-			       : "the service is newer than this client: it speaks protocol 1 (bufscope " BUFSCOPE_VERSION
-				 ")";
-	command = json_object_get(client->parsed, "command");
-	client->request.options = json_object_get(client->parsed, "options");
-	if (!json_is_string(command) || !json_is_object(client->request.options))
-		return "the request needs a command (a string) and options (an object)";
-	client->request.command = json_string_value(command);
-	return NULL;
-}
-
 static void on_request(struct client *client)
 {
 	struct control *control = client->control;
-	const char *wrong = parse_request(client);
 
-	if (wrong) {
-		refuse(client, wrong);
-		return;
-	}
 	loop_timer_clear(control->loop, &client->timer);
 	loop_remove(control->loop, &client->watch);
-	client->request.file = -1;
 	client->state = CLIENT_WAITING;
 	move_to_end(client);
 	start_answers(control);
@@ -293,7 +299,7 @@ static bool has_room(const struct control *control, const struct peer *peer)
 {
 	unsigned int same = 0;
 
-	if (control->client_count >= MAX_CLIENTS)
+	if (control->client_count >= MAX_CLIENTS - (peer->sees_all ? 0 : KEPT_CLIENTS))
 		return false;
 	if (peer->sees_all)
 		return true;
@@ -331,19 +337,29 @@ static void welcome(struct control *control, int fd)
 	listen_to(client);
 }
 
+/* The connection stays in the queue and the socket readable: look away for a while. */
+static void look_away(struct control *control)
+{
+	loop_remove(control->loop, &control->listener);
+	loop_timer_set(control->loop, &control->accept_again, loop_now_ns() + ACCEPT_NS);
+}
+
 static void on_connection(void *context, uint32_t events)
 {
 	struct control *control = context;
-	int fd;
 
 	(void)events;
-	while ((fd = accept4(control->endpoint.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-		welcome(control, fd);
-	if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+	for (int i = 0; i < ROUND_CONNECTIONS; i++) {
+		int fd = accept4(control->endpoint.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd >= 0) {
+			welcome(control, fd);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			look_away(control);
 		return;
-	/* The connection stays in the queue and the socket readable: look away for a while. */
-	loop_remove(control->loop, &control->listener);
-	loop_timer_set(control->loop, &control->accept_again, loop_now_ns() + ACCEPT_NS);
+	}
 }
 
 static void on_accept_again(void *context)
