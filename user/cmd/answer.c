@@ -110,6 +110,15 @@ static void check_gates(struct answering *answering)
 	strbuf_fini(&limit);
 }
 
+/* Why there is no process in the answer, without a word about what may not be seen. */
+static const char *nothing(const struct answering *answering)
+{
+	if (answering->query.selective)
+		return "Nothing of what was asked for is allocated.";
+	return answering->request->peer.sees_all ? "No process uses a device runtime."
+						 : "No process of yours uses a device runtime.";
+}
+
 static void dump_text(struct answering *answering)
 {
 	static const char *const orders[] = {
@@ -119,7 +128,8 @@ static void dump_text(struct answering *answering)
 	};
 	struct text_view view = {.style = answering->query.style,
 				 .max_buffers = answering->query.buffers,
-				 .order = orders[answering->query.selection.order]};
+				 .order = orders[answering->query.selection.order],
+				 .nothing = nothing(answering)};
 	struct strbuf text = STRBUF_INIT;
 
 	write_text(answering, &text, text_view_summary(&text, &view, answering->snapshot));

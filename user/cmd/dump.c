@@ -41,7 +41,7 @@ static void set_word(struct ask *ask, const char *key, const char *words, const 
 
 	/* @words: each between two blanks. */
 	if (!len || strchr(arg, ' ') || !found || found[-1] != ' ' || found[len] != ' ')
-		options_error(state, "--%s takes one of%s: not \"%s\"", key, words, arg);
+		options_error(state, "--%s takes one of%s(not \"%s\")", key, words, arg);
 	ask_set(ask, key, json_string(arg));
 }
 

@@ -360,7 +360,8 @@ int text_view_summary(struct strbuf *out, const struct text_view *view, const st
 
 	if (!snapshot->process_count) {
 		style_box(out, &view->style);
-		strbuf_adds(out, "Total tracked allocations: 0\n\nNo process used a device runtime.\n");
+		strbuf_addf(out, "Total tracked allocations: 0\n\n%s\n",
+			    view->nothing ? view->nothing : "No process used a device runtime.");
 	}
 	for (size_t i = 0; i < snapshot->process_count; i++) {
 		text_block(out, view, snapshot, &snapshot->processes[i]);

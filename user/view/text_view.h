@@ -20,6 +20,7 @@ struct text_view {
 	struct style style;
 	uint64_t max_buffers; /* rows per process; TEXT_VIEW_ALL_BUFFERS, 0: no rows */
 	const char *order;    /* of the buffers, in words; NULL: "largest first" */
+	const char *nothing;  /* a sentence for a snapshot without a process; NULL: that none used a runtime */
 };
 
 /* Appends the whole summary. 0 or -ENOMEM. */
