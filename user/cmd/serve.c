@@ -89,14 +89,14 @@ static int serve(const struct serve_options *options)
 	uint32_t group = peer_group(GROUP);
 	int notify_fd = notify_open(), status = CMD_EXIT_FAILED;
 
-	if (group == PEER_NO_GROUP)
-		log_info("there is no group \"" GROUP "\": only root sees the processes of others");
 	if (session_open(&options->options, NULL, &serve.session))
 		return CMD_EXIT_FAILED;
 	/* Before anything is attached: a second service is to end at once and without a trace. */
 	if (control_open(session_loop(serve.session), client_socket(options->socket), group, &callbacks,
 			 &serve.control))
 		goto out;
+	if (group == PEER_NO_GROUP)
+		log_info("there is no group \"" GROUP "\": only root sees the processes of others");
 	if (confine(&options->options, CONFINE_SERVICE) || session_follow_machine(serve.session))
 		goto out;
 	log_info("serving at %s: %zu processes use a device runtime now", client_socket(options->socket),
