@@ -27,3 +27,16 @@ deb: all
 	docs/install/deb.sh '$(VERSION)' '$(BUILD)'
 
 .PHONY: install uninstall deb
+
+# For programs that ask the service: docs/pytest.md.
+CLIENTDIR ?= $(PREFIX)/share/bufscope/python
+
+install: install-client
+install-client:
+	install -D -m 644 -t '$(DESTDIR)$(CLIENTDIR)' docs/python/bufscope_client.py
+
+uninstall: uninstall-client
+uninstall-client:
+	rm -rf '$(DESTDIR)$(CLIENTDIR)'
+
+.PHONY: install-client uninstall-client

@@ -31,6 +31,7 @@ import make_cluster  # noqa: E402
 # Wheels exist for these two; 3.10 has every version, 3.12 those from 0.65.0 on.
 PYTHONS = ("3.10", "3.12")
 DEPENDENCIES_OF = "0.81.1"      # what this version asks for serves the older ones too
+PYTEST = "pytest==8.3.5"
 NEEDED_MODULES = "numpy, loguru, networkx, graphviz, click, yaml, pandas, seaborn"
 
 
@@ -247,6 +248,18 @@ def install(version):
             remove(link)
             os.symlink(compiler, link)
     return python, package
+
+
+def pytest_folder(python):
+    """A folder with pytest for @python: the tests' own pytest belongs to another interpreter."""
+    folder = os.path.join(cache_folder(), PYTEST.replace("==", "-") + "-" + interpreter_version(python))
+    with locked():
+        if subprocess.run([python, "-m", "pytest", "--version"], stdin=subprocess.DEVNULL, capture_output=True,
+                          env=dict(os.environ, PYTHONPATH=folder)).returncode == 0:
+            return folder
+        with fresh_folder(folder) as temporary:
+            run([python, "-m", "pip", "install", "--disable-pip-version-check", "-q", "--target", temporary, PYTEST])
+    return folder
 
 
 def environment(version, kind):
