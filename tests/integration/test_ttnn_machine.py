@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+The service and the real, unmodified runtime: what was there before the service is in its answers, a
+restart of the service loses none of it, and others may watch the same process meanwhile.
+"""
+import os
+import signal
+
+import pytest
+
+import harness
+from harness import Program, counts
+from service import Server
+from test_late import assert_books_are_told
+from test_ttnn import exact, real, ttnn_setup
+
+VERSION = "0.81.1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed():
+    try:
+        ttnn_setup.install(VERSION)
+    except ttnn_setup.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def start(folder, *scenario, kind="t3k"):
+    command, env = real(VERSION, kind, *scenario)
+    return Program(command, folder, env=env)
+
+
+def asked(server, books):
+    """The service's answer, which must be the runtime's own books."""
+    process = exact(server.dump("-p", books["pid"]), books["pid"])
+    harness.assert_equals_runtime_books(process, books)
+    return process
+
+
+def live(process):
+    return sorted((b["object"], b["type"], b["address"], b["size_bytes"], b["on_devices"]) for b in process["buffers"])
+
+
+@pytest.mark.parametrize("kind", ("n150", "t3k"))
+def test_restart_keeps_the_live_set(kind, tmp_path):
+    """A program with buffers of every type is there before the service, and stays when that is started anew."""
+    program = start(tmp_path, "points", 500, kind=kind)
+    books = program.ready("point-0")
+    first = Server(tmp_path, name="first")
+    before = asked(first, books)
+    counts(before, allocated=0, freed=0, before_attach=before["live"])
+    assert {buffer["type"] for buffer in before["buffers"]} == {"DRAM", "L1", "L1_SMALL", "TRACE"}
+    program.go()
+    books = program.ready("point-1")
+    between = asked(first, books)
+    assert between["allocated"] + between["freed"] == 500
+    first.stop()
+    second = Server(tmp_path, name="second")
+    after = asked(second, books)
+    assert live(after) == live(between)
+    counts(after, allocated=0, freed=0, before_attach=after["live"])
+    program.go()
+    books = program.ready("point-2")
+    after = asked(second, books)
+    counts(after, unknown_frees=0, double_frees=0, missed_frees=0)
+    assert after["allocated"] + after["freed"] == 500
+    second.stop()
+
+
+def test_killed_service(tmp_path):
+    """The same when it had no time to end; what the program did meanwhile nobody saw."""
+    program = start(tmp_path, "hold", 12)
+    program.ready("holding")
+    first = Server(tmp_path, name="first")
+    first.popen.send_signal(signal.SIGKILL)
+    first.wait()
+    program.go()
+    books = program.ready("half")
+    second = Server(tmp_path, name="second", path=first.socket)
+    counts(asked(second, books), before_attach=6, live=6)
+    program.go()
+    program.ready("none")
+    counts(exact(second.dump("-p", program.pid), program.pid), freed=6, live=0, unknown_frees=0)
+    second.stop()
+
+
+def test_beside_a_run(tmp_path):
+    """Somebody runs the program under bufscope on a machine that is watched; both are right."""
+    server = Server(tmp_path)
+    command, env = real(VERSION, "t3k", "hold", 12)
+    run = harness.run(command, tmp_path, env=env)
+    for stop, number in (("holding", 12), ("half", 6), ("none", 0)):
+        books = run.ready(stop)
+        both = asked(server, books), exact(run.snapshot(), books["pid"])
+        harness.assert_equals_runtime_books(both[1], books)
+        assert live(both[0]) == live(both[1])
+        for process in both:
+            assert process["live"] == number
+        run.go()
+    counts(exact(run.finish(), books["pid"]), live=0, unknown_frees=0, missed_frees=0)
+    server.stop()
+
+
+def test_beside_an_attach(tmp_path):
+    """Somebody attaches, and goes again, while the service watches."""
+    program = start(tmp_path, "hold", 12)
+    books = program.ready("holding")
+    server = Server(tmp_path)
+    attached = harness.attach([program.pid], tmp_path, name="attach")
+    both = asked(server, books), exact(attached.snapshot(), program.pid)
+    harness.assert_equals_runtime_books(both[1], books)
+    assert_books_are_told(both[1])
+    assert live(both[0]) == live(both[1])
+    program.go()
+    books = program.ready("half")
+    for process in (asked(server, books), exact(attached.snapshot(), program.pid)):
+        harness.assert_equals_runtime_books(process, books)
+        counts(process, before_attach=12, freed=6, live=6, unknown_frees=0)
+    os.kill(attached.pid, signal.SIGINT)
+    attached.finish()
+    program.go()
+    program.ready("none")
+    counts(exact(server.dump("-p", program.pid), program.pid), before_attach=12, freed=12, live=0, unknown_frees=0)
+    server.stop()
