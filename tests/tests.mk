@@ -47,7 +47,14 @@ $(METRICS_SERVER): tests/standin/metrics_server.c $(BUILD)/libbufscope.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS_ALL) -MMD -MP -o $@ $< $(BUILD)/libbufscope.a $(LDLIBS)
 
-standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload $(METRICS_SERVER)
+# Preloaded into bufscope it makes that late, as a busy machine does.
+LATE_WAKE := $(BUILD)/tests/late_wake.so
+$(LATE_WAKE): tests/late_wake.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -fPIC -shared -MMD -MP -o $@ $< -ldl
+
+standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload $(METRICS_SERVER) $(LATE_WAKE)
 
 .PHONY: standin
 

@@ -3,6 +3,7 @@
 `bufscope attach --all`: every process of the machine that uses a device. Others may use one meanwhile,
 so each test looks at its own processes, and has a copy of the library that nobody else maps.
 """
+import fcntl
 import json
 import os
 import shutil
@@ -13,8 +14,10 @@ import pytest
 
 import harness
 from harness import Bufscope, Program, counts, process_of
+from service import Connection, Server
 from test_namespaces import Containers, child_of, of_host
 
+LATE_WAKE = os.path.join(harness.BUILD, "tests", "late_wake.so")
 ALLOCATE = "mesh m 2\nmany a 3 m DRAM 2048 2048\nfree a0"
 
 
@@ -253,3 +256,84 @@ def test_beside_another_bufscope(tmp_path, library):
     run.go()
     run.finish()
     counts(process_of(interrupt(bufscope), pid), allocated=3, freed=1, cleared=2)
+
+
+class LateServer(Server):
+    """
+    A service that does not get to run when the test says so, and then sees all that came meanwhile at once
+    (tests/late_wake.c), with one connection that is there already.
+    """
+
+    def __init__(self, folder, options=()):
+        gate = os.path.join(str(folder), "gate")
+        self.gate = os.open(gate, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        super().__init__(folder, options, env=dict(os.environ, LATE_WAKE=gate, LD_PRELOAD=LATE_WAKE))
+        self.connection = Connection(self.socket)
+        self.connection.request("dump")
+        assert self.connection.answer()[0]["exit"] == 0
+
+    def answer_after(self, happen):
+        """
+        What is known of a process when @happen, which returns its pid, and a request come before the service
+        runs: all that was there at the time of the request is in the answer.
+        """
+        fcntl.flock(self.gate, fcntl.LOCK_EX)
+        pid = happen()
+        self.connection.request("dump", format="json", pids=[pid])
+        fcntl.flock(self.gate, fcntl.LOCK_UN)
+        end, text = self.connection.answer()
+        assert end["exit"] == 0, end
+        return process_of(json.loads(text), pid)
+
+    def stop(self):
+        self.connection.close()
+        os.close(self.gate)
+        super().stop()
+
+
+def test_an_answer_has_what_was_just_mapped(tmp_path, library):
+    """A process that maps a library nobody ever mapped, and then asks."""
+    server = LateServer(tmp_path)
+    program = Program(standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", library), tmp_path)
+    books = None
+
+    def load():
+        program.ready("loaded")
+        return program.pid
+
+    def allocate():
+        nonlocal books
+        program.go()
+        books = program.ready("x")
+        return program.pid
+
+    process = server.answer_after(load)
+    assert process["runtimes"][0]["library"] == library
+    assert process["exact"], process["inexact_reasons"]
+    process = server.answer_after(allocate)
+    harness.assert_equals_books(process, books)
+    counts(process, before_attach=0, allocated=3, freed=1)
+    assert process["exact"], process["inexact_reasons"]
+    server.stop()
+
+
+def test_an_answer_when_mappings_were_lost(tmp_path, library):
+    """The kernel had no room for the record of that mapping: then all processes are looked at, before the answer."""
+    server = LateServer(tmp_path, ["--verbose"])
+    cpus = os.sched_getaffinity(0)
+
+    def load():
+        os.sched_setaffinity(0, {min(cpus)})    # each CPU has a buffer of its own
+        try:
+            subprocess.run(["/bin/sh", "-c", "i=0; while [ $i -lt 400 ]; do /bin/true; i=$((i + 1)); done"], check=True)
+            program = Program(standin("load\nwait loaded", library), tmp_path)
+            program.ready("loaded")
+        finally:
+            os.sched_setaffinity(0, cpus)
+        return program.pid
+
+    process = server.answer_after(load)
+    assert process["runtimes"][0]["library"] == library
+    assert process["exact"], process["inexact_reasons"]
+    assert "records of new mappings were dropped" in server.stderr()
+    server.stop()

@@ -12,6 +12,7 @@ import harness
 from harness import Program, counts
 from service import Server
 from test_late import assert_books_are_told
+from test_machine import LateServer
 from test_ttnn import exact, real, ttnn_setup
 
 VERSION = "0.81.1"
@@ -121,4 +122,22 @@ def test_beside_an_attach(tmp_path):
     program.go()
     program.ready("none")
     counts(exact(server.dump("-p", program.pid), program.pid), before_attach=12, freed=12, live=0, unknown_frees=0)
+    server.stop()
+
+
+def test_an_answer_has_what_was_just_allocated(tmp_path):
+    """A runtime that the service has never seen, mapped and used since it last ran: its census is in the answer."""
+    server = LateServer(tmp_path)
+    books = None
+
+    def allocate():
+        nonlocal books
+        program = start(tmp_path, "hold", 12)
+        books = program.ready("holding")
+        return program.pid
+
+    process = server.answer_after(allocate)
+    harness.assert_equals_runtime_books(process, books)
+    counts(process, before_attach=12, live=12)
+    assert process["exact"], process["inexact_reasons"]
     server.stop()

@@ -147,6 +147,12 @@ static uint64_t read_cpu(struct map_watch *watch, struct perf_event_mmap_page *p
 		uint64_t id, lost;
 	} loss;
 
+	/*
+	 * The kernel says that it lost records with the next one that finds room, which may come late or never. So where
+	 * another might not have found room, one is taken for lost.
+	 */
+	if (head - tail > watch->data_bytes - sizeof(struct mmap2_record) - PATH_MAX)
+		lost++;
 	while (tail < head) {
 		copy_out(watch, data, tail, &header, sizeof(header));
 		if (header.size < sizeof(header))

@@ -174,7 +174,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, tracer->options.follow_children, &process);
 	if (err == -EEXIST) {
 		/* The record that tells of it is in the ring, or was lost; then the next one makes up for it. */
-		tracer_sync(tracer);
+		tracer_take_in(tracer);
 		err = 0;
 		goto fail;
 	}
@@ -276,7 +276,7 @@ void tracer_dispatch(struct tracer *tracer)
 	}
 }
 
-void tracer_sync(struct tracer *tracer)
+void tracer_take_in(struct tracer *tracer)
 {
 	uint64_t time_ns = tracer_now_ns();
 	struct tracked *tracked;
@@ -289,6 +289,16 @@ void tracer_sync(struct tracer *tracer)
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
 		tracer_lookup_lost(tracer, tracked, time_ns);
 	tracer_check_probes(tracer);
+}
+
+void tracer_sync(struct tracer *tracer)
+{
+	/* What was mapped before this call, too: a census of it may have to be taken. */
+	tracer_look_at_mappings(tracer);
+	if (tracer->machine)
+		tracer_machine_catch_up(tracer);
+	/* Last, so that all that is known is of one moment. */
+	tracer_take_in(tracer);
 }
 
 void tracer_let_go(struct tracer *tracer)

@@ -63,7 +63,10 @@ void tracer_prepare(struct tracer *tracer, const char *path);
 int tracer_fd(const struct tracer *tracer);         /* for epoll: readable when there is work */
 int tracer_timeout_ms(const struct tracer *tracer); /* for epoll_wait: -1 while nothing happens */
 void tracer_dispatch(struct tracer *tracer);        /* call when readable and on time-out */
-/* Takes in everything that was recorded before this call. */
+/*
+ * Takes in everything that was recorded before this call, and looks at all that was mapped before it:
+ * what is known then is of one moment. Not while an event is told of.
+ */
 void tracer_sync(struct tracer *tracer);
 /* Before a long pause at the end: nobody is stopped for the ring's sake any more. */
 void tracer_let_go(struct tracer *tracer);

@@ -54,6 +54,8 @@ struct tracer {
 /* tracer.c */
 uint64_t tracer_now_ns(void);
 void tracer_emit(struct tracer *tracer, const struct event *event);
+/* Takes in all that is in the ring, and looks at what is due then. */
+void tracer_take_in(struct tracer *tracer);
 
 /* tracer_record.c */
 /* Forgets a process; what was kept back of it is let go first. */
@@ -111,8 +113,9 @@ bool tracer_machine_look(struct tracer *tracer, pid_t pid);
 void tracer_machine_missed(struct tracer *tracer, const struct mapped *mapped);
 /* The periodic look at all processes, if it is time. */
 void tracer_machine_tick(struct tracer *tracer);
-/* Records of mappings were lost: looks at all processes soon. */
+/* Records of mappings were lost: looks at all processes soon; tracer_machine_catch_up() does it at once. */
 void tracer_machine_hasten(struct tracer *tracer);
+void tracer_machine_catch_up(struct tracer *tracer);
 int tracer_machine_timeout_ms(const struct tracer *tracer);
 void tracer_machine_free(struct tracer_machine *machine);
 

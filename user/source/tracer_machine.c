@@ -33,6 +33,7 @@ struct passed {
 struct tracer_machine {
 	struct passed passed[PASSED];
 	uint64_t next_look_ns, looked_ns;
+	bool behind;       /* records of mappings were lost since the last look */
 	bool may_not_look; /* it was said */
 };
 
@@ -209,15 +210,13 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-void tracer_machine_tick(struct tracer *tracer)
+static void look_now(struct tracer *tracer)
 {
 	struct tracer_machine *machine = tracer->machine;
-	uint64_t spent_ns;
+	uint64_t spent_ns = cpu_ns();
 	int err;
 
-	if (tracer_now_ns() < machine->next_look_ns)
-		return;
-	spent_ns = cpu_ns();
+	machine->behind = false;
 	err = look_at_all(tracer);
 	if (err)
 		log_warning("cannot look at all processes: %s", strerror(-err));
@@ -229,9 +228,22 @@ void tracer_machine_tick(struct tracer *tracer)
 	log_debug("a look at all processes took %llu us of a CPU", (unsigned long long)spent_ns / 1000);
 }
 
+void tracer_machine_tick(struct tracer *tracer)
+{
+	if (tracer_now_ns() >= tracer->machine->next_look_ns)
+		look_now(tracer);
+}
+
 void tracer_machine_hasten(struct tracer *tracer)
 {
+	tracer->machine->behind = true;
 	tracer->machine->next_look_ns = tracer->machine->looked_ns + HASTY_LOOK_NS;
+}
+
+void tracer_machine_catch_up(struct tracer *tracer)
+{
+	if (tracer->machine->behind)
+		look_now(tracer);
 }
 
 int tracer_machine_timeout_ms(const struct tracer *tracer)

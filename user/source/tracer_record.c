@@ -197,7 +197,7 @@ void tracer_end_named(struct tracer *tracer, uint32_t pid)
 		return;
 	process = tracked->process;
 	/* The kernel tells by the ring first. */
-	tracer_sync(tracer);
+	tracer_take_in(tracer);
 	tracked = tracked_by_process(&tracer->tracked, process);
 	if (!tracked || tracked->pid != pid)
 		return;
