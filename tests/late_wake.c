@@ -1,26 +1,55 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Makes the program it is preloaded into late: what has woken it is not looked at while somebody holds a
- * lock (flock) on the file that LATE_WAKE names. When the lock is gone it sees all that came meanwhile at
- * once, as on a machine that is busy. epoll_wait() with a time-out of 0 does not wait, here neither.
+ * Makes the program it is preloaded into late, as a busy machine does: while somebody holds a lock (flock) on
+ * the file that LATE_WAKE names, it stops
+ *
+ *   - when epoll_wait() has something to return: it then sees all that came meanwhile at once;
+ *   - at LATE_WAKE_AT=poll instead: before poll() looks at one descriptor without waiting.
+ *
+ * Each time it stops it adds a byte to that file. epoll_wait() with a time-out of 0 never stops.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 static int gate = -1;
+static bool at_poll;
 
 __attribute__((constructor)) static void start(void)
 {
-	const char *path = getenv("LATE_WAKE");
+	const char *path = getenv("LATE_WAKE"), *at = getenv("LATE_WAKE_AT");
 
 	if (path)
-		gate = open(path, O_RDONLY | O_CLOEXEC);
+		gate = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	at_poll = at && !strcmp(at, "poll");
 	unsetenv("LD_PRELOAD");
+}
+
+static void pass(void)
+{
+	if (flock(gate, LOCK_SH | LOCK_NB)) {
+		if (errno != EWOULDBLOCK || write(gate, "x", 1) != 1 || flock(gate, LOCK_SH))
+			_exit(98);
+	}
+	flock(gate, LOCK_UN);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	static __typeof__(&poll) real;
+
+	if (!real)
+		real = (__typeof__(&poll))dlsym(RTLD_NEXT, "poll");
+	if (gate >= 0 && at_poll && count == 1 && timeout == 0)
+		pass();
+	return real(fds, count, timeout);
 }
 
 int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout)
@@ -30,11 +59,10 @@ int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout)
 
 	if (!real)
 		real = (__typeof__(&epoll_wait))dlsym(RTLD_NEXT, "epoll_wait");
-	if (gate < 0 || timeout == 0)
+	if (gate < 0 || at_poll || timeout == 0)
 		return real(epoll, events, max, timeout);
 	if (poll(&ready, 1, timeout) < 0)
 		return -1;
-	if (flock(gate, LOCK_SH) || flock(gate, LOCK_UN))
-		_exit(98);
+	pass();
 	return real(epoll, events, max, 0);
 }

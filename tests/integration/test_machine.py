@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -17,7 +18,6 @@ from harness import Bufscope, Program, counts, process_of
 from service import Connection, Server
 from test_namespaces import Containers, child_of, of_host
 
-LATE_WAKE = os.path.join(harness.BUILD, "tests", "late_wake.so")
 ALLOCATE = "mesh m 2\nmany a 3 m DRAM 2048 2048\nfree a0"
 
 
@@ -32,9 +32,26 @@ def standin(script, library):
     return harness.standin(script, lib=library, load=False)
 
 
-def watch_all(folder, options=(), name="bufscope"):
+class Gate:
+    """While it is locked a program with this environment stops where it says (tests/late_wake.c)."""
+
+    name = "gate"
+
+    def __init__(self, folder):
+        path = os.path.join(str(folder), self.name)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.env = dict(os.environ, LATE_WAKE=path, LD_PRELOAD=os.path.join(harness.BUILD, "tests", "late_wake.so"))
+
+    def lock(self):
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def unlock(self):
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+
+def watch_all(folder, options=(), name="bufscope", **kwargs):
     report = os.path.join(str(folder), name + ".json")
-    bufscope = Bufscope(["attach", "--all", "--format", "json", "-o", report, *options], folder, name)
+    bufscope = Bufscope(["attach", "--all", "--format", "json", "-o", report, *options], folder, name, **kwargs)
     bufscope.wait_stderr("watching all processes")
     return bufscope
 
@@ -115,6 +132,28 @@ def test_short_lived_by_the_hundred(tmp_path, library, stopped):
         counts(process, before_attach=0, allocated=pids[process["pid"]], freed=1, cleared=pids[process["pid"]] - 1)
         assert process["exact"], process["inexact_reasons"]
         assert process["user"] == 0 and process["command"], process
+
+
+def test_it_ends_while_it_is_found(tmp_path, library):
+    """Between being found and being looked at it allocates and ends; that is known to the last buffer, and exact."""
+    gate = Gate(tmp_path)
+    bufscope = watch_all(tmp_path, env=dict(gate.env, LATE_WAKE_AT="poll"))
+    opener(tmp_path, library, bufscope)
+    watch = harness.Watch(tmp_path, harness.Watch.MODIFY)
+    gate.lock()
+    program = Program(standin("load\nwait loaded\n" + ALLOCATE, library), tmp_path)
+    program.ready("loaded")
+    deadline = time.monotonic() + harness.HANG_SECONDS
+    while gate.name not in watch.names(deadline):
+        assert time.monotonic() < deadline, bufscope.stderr()
+    watch.close()
+    program.go()
+    assert program.wait() == 0
+    gate.unlock()
+    process = process_of(interrupt(bufscope), program.pid)
+    counts(process, before_attach=0, allocated=3, freed=1, cleared=2)
+    assert process["exact"], process["inexact_reasons"]
+    assert process["end"]["how"] == "exit" and len(process["runtimes"]) == 1
 
 
 def test_fork_and_exec(tmp_path, library):
@@ -265,9 +304,8 @@ class LateServer(Server):
     """
 
     def __init__(self, folder, options=()):
-        gate = os.path.join(str(folder), "gate")
-        self.gate = os.open(gate, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        super().__init__(folder, options, env=dict(os.environ, LATE_WAKE=gate, LD_PRELOAD=LATE_WAKE))
+        self.gate = Gate(folder)
+        super().__init__(folder, options, env=self.gate.env)
         self.connection = Connection(self.socket)
         self.connection.request("dump")
         assert self.connection.answer()[0]["exit"] == 0
@@ -277,17 +315,16 @@ class LateServer(Server):
         What is known of a process when @happen, which returns its pid, and a request come before the service
         runs: all that was there at the time of the request is in the answer.
         """
-        fcntl.flock(self.gate, fcntl.LOCK_EX)
+        self.gate.lock()
         pid = happen()
         self.connection.request("dump", format="json", pids=[pid])
-        fcntl.flock(self.gate, fcntl.LOCK_UN)
+        self.gate.unlock()
         end, text = self.connection.answer()
         assert end["exit"] == 0, end
         return process_of(json.loads(text), pid)
 
     def stop(self):
         self.connection.close()
-        os.close(self.gate)
         super().stop()
 
 

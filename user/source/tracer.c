@@ -151,6 +151,21 @@ static bool has_ended(int pidfd)
 	return poll(&ended, 1, 0) > 0;
 }
 
+/*
+ * Will a process that has just been entered into the map never be heard of? It may have been past its exit's
+ * tracepoint by then. If a probe was hit since, or the entry is gone again, records tell of it up to its end.
+ */
+static bool is_too_late(struct tracer *tracer, pid_t pid, uint32_t process, int pidfd)
+{
+	struct wire_process entry;
+
+	/* A named one has a descriptor that tells of its end: of that one a word must be said. */
+	if (!has_ended(pidfd) && (!tracer->machine || !procfs_is_ending(pid)))
+		return false;
+	return !live_lookup(tracer->live, (uint32_t)pid, &entry) && entry.process == process && !entry.dead &&
+	       !entry.sequence;
+}
+
 int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len)
 {
 	struct tracked *tracked;
@@ -176,16 +191,14 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		/* The record that tells of it is in the ring, or was lost; then the next one makes up for it. */
 		tracer_take_in(tracer);
 		err = 0;
-		goto fail;
+		goto close;
 	}
 	if (err)
-		goto fail;
-	/* It ended before the map had it, so nobody would ever say so; what is on its way out now, the descriptor tells. */
-	err = has_ended(pidfd) ? -ESRCH : watch_fd(tracer, pidfd, (uint32_t)pid);
-	if (err)
-		goto forget;
-	/* Nobody named it: then one that may have told of its end already, by another number, is let go. */
-	err = tracer->machine && procfs_is_ending(pid) ? -ESRCH : 0;
+		goto close;
+	err = is_too_late(tracer, pid, process, pidfd) ? -ESRCH : 0;
+	/* Those that nobody named are too many for a descriptor each, and none of them is on its way out. */
+	if (!err && !tracer->machine)
+		err = watch_fd(tracer, pidfd, (uint32_t)pid);
 	if (err)
 		goto forget;
 	tracked = tracer_add(tracer, (uint32_t)pid, process, how, tracer_now_ns());
@@ -193,9 +206,12 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 		err = -ENOMEM;
 		goto forget;
 	}
-	tracked->pidfd = pidfd;
-	if (tracer->machine)
+	if (tracer->machine) {
 		tracked->covered_ns = st.start_ns;
+		close(pidfd);
+	} else {
+		tracked->pidfd = pidfd;
+	}
 	/* It may end before its command line is read. */
 	if (how == BIRTH_ATTACH)
 		strbuf_add(&tracked->command, st.name, strlen(st.name) + 1);
@@ -207,7 +223,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	return 0;
 forget:
 	live_forget(tracer->live, (uint32_t)pid);
-fail:
+close:
 	close(pidfd);
 	return err;
 }
