@@ -24,6 +24,7 @@ static struct metrics_figures test_figures(void)
 	return (struct metrics_figures){
 		.version = "0.1.0",
 		.start_realtime_ns = 1700000000 * CASE_SECOND + 5,
+		.snapshot_realtime_ns = 1700000600 * CASE_SECOND,
 		.probe_hits = 12,
 		.probe_ns = 15500,
 		.drain_records = METRICS_UNKNOWN,

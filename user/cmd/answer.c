@@ -11,12 +11,14 @@
 #include "base/units.h"
 #include "cmd/cmd.h"
 #include "cmd/query.h"
+#include "cmd/serve_metrics.h"
 #include "cmd/summary.h"
 #include "model/model.h"
 #include "model/selection.h"
 #include "model/snapshot.h"
 #include "server/control.h"
 #include "view/csv_view.h"
+#include "view/metrics_view.h"
 #include "view/text_view.h"
 
 struct answering {
@@ -155,6 +157,19 @@ static void answer_dump(struct answering *answering)
 		check_gates(answering);
 }
 
+/* ---- metrics ---- */
+
+static void answer_metrics(struct answering *answering)
+{
+	struct metrics_figures figures;
+	struct strbuf text = STRBUF_INIT;
+
+	if (!select_processes(answering))
+		return;
+	serve_metrics_figures(answering->source->metrics, answering->request->peer.sees_all, &figures);
+	write_text(answering, &text, metrics_write(answering->snapshot, &figures, &text));
+}
+
 /* ---- all ---- */
 
 static const struct {
@@ -162,6 +177,7 @@ static const struct {
 	void (*answer)(struct answering *answering);
 } commands[] = {
 	{"dump", answer_dump},
+	{"metrics", answer_metrics},
 };
 
 void answer_request(const struct answer_source *source, const struct control_request *request,

@@ -9,9 +9,11 @@
 struct control_answer;
 struct control_request;
 struct model;
+struct serve_metrics;
 
 struct answer_source {
 	const struct model *model;
+	const struct serve_metrics *metrics;
 };
 
 void answer_request(const struct answer_source *source, const struct control_request *request,

@@ -14,8 +14,10 @@
 #include "cmd/confine.h"
 #include "cmd/options.h"
 #include "cmd/raise.h"
+#include "cmd/serve_metrics.h"
 #include "cmd/session.h"
 #include "server/control.h"
+#include "server/metrics.h"
 #include "server/notify.h"
 
 #define GROUP "bufscope"
@@ -23,12 +25,14 @@
 struct serve {
 	struct session *session;
 	struct control *control;
+	struct serve_metrics *metrics;
 	bool stop;
 };
 
 struct serve_options {
 	struct options options;
 	const char *socket;
+	const char *metrics; /* address, NULL: none */
 };
 
 /* ---- the session's events ---- */
@@ -67,7 +71,7 @@ static int begin(void *context, struct control_request *request)
 static void answer(void *context, const struct control_request *request, struct control_answer *out)
 {
 	struct serve *serve = context;
-	struct answer_source source = {.model = session_model(serve->session)};
+	struct answer_source source = {.model = session_model(serve->session), .metrics = serve->metrics};
 
 	answer_request(&source, request, out);
 }
@@ -97,6 +101,8 @@ static int serve(const struct serve_options *options)
 		goto out;
 	if (group == PEER_NO_GROUP)
 		log_info("there is no group \"" GROUP "\": only root sees the processes of others");
+	if (serve_metrics_open(serve.session, options->metrics, &serve.metrics))
+		goto out;
 	if (confine(&options->options, CONFINE_SERVICE) || session_follow_machine(serve.session))
 		goto out;
 	log_info("serving at %s: %zu processes use a device runtime now", client_socket(options->socket),
@@ -108,16 +114,21 @@ static int serve(const struct serve_options *options)
 		status = CMD_EXIT_DONE;
 out:
 	control_close(serve.control);
+	serve_metrics_close(serve.metrics);
 	session_close(serve.session);
 	if (notify_fd >= 0)
 		close(notify_fd);
 	return status;
 }
 
-enum { KEY_SOCKET = 0x200, KEY_RING_SIZE, KEY_PERF_LINKS };
+enum { KEY_SOCKET = 0x200, KEY_METRICS, KEY_RING_SIZE, KEY_PERF_LINKS };
 
 static const struct argp_option argp_options[] = {
 	{"socket", KEY_SOCKET, "PATH", 0, "Answer there (default /run/bufscope/control, or BUFSCOPE_SOCKET)", 1},
+	{"metrics", KEY_METRICS, "ADDRESS", 0,
+	 "Metrics for Prometheus at http://ADDRESS/metrics: HOST:PORT, or PORT on the loopback. Who reaches it sees the "
+	 "processes of all users",
+	 1},
 	{"ring-size", KEY_RING_SIZE, "SIZE", 0, "Size of the event buffer, a power of two (default 64M)", 2},
 	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
 	{"quiet", 'q', NULL, 0, "Print nothing but errors", 2},
@@ -135,6 +146,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_SOCKET:
 		options->socket = arg;
+		return 0;
+	case KEY_METRICS:
+		if (!metrics_is_address(arg))
+			options_error(state, "\"%s\" is no address for metrics: PORT, HOST:PORT or [HOST]:PORT", arg);
+		options->metrics = arg;
 		return 0;
 	case KEY_RING_SIZE:
 		options->options.ring_bytes = options_ring_size(arg, state);

@@ -242,6 +242,16 @@ void session_settle(struct session *session)
 	watch_held(session);
 }
 
+void session_cost(const struct session *session, struct tracer_cost *out)
+{
+	tracer_cost(session->tracer, out);
+}
+
+void session_listen(struct session *session, model_listener listener, void *context)
+{
+	model_set_listener(session->model, listener, context);
+}
+
 int session_snapshot(struct session *session, int fd)
 {
 	struct snapshot *snapshot;

@@ -11,11 +11,12 @@
 #include <sys/types.h>
 
 #include "event.h"
+#include "model/model.h"
 
 struct loop;
-struct model;
 struct options;
 struct session;
+struct tracer_cost;
 
 /*
  * Opens the outputs and the tracer. Signals that a session handles are blocked from here on, so that a
@@ -58,6 +59,10 @@ struct loop *session_loop(struct session *session);
 /* What is known; session_settle() makes it that of this very moment: all that was recorded is taken in. */
 const struct model *session_model(const struct session *session);
 void session_settle(struct session *session);
+
+void session_cost(const struct session *session, struct tracer_cost *out);
+/* For a service, which has no outputs; as model_set_listener(). */
+void session_listen(struct session *session, model_listener listener, void *context);
 
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);

@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,6 +22,7 @@
 #define METRICS_MAX_READERS     32
 #define METRICS_TIMEOUT_SECONDS 10u
 #define METRICS_READER_BYTES    ((size_t)16384) /* for a request's head */
+#define METRICS_MAX_ADDRESS     255
 #define METRICS_PATH            "/metrics"
 #define METRICS_FORMATS         2
 
@@ -40,7 +42,7 @@ struct metrics {
 	void *context;
 	struct {
 		struct MHD_Response *response; /* or NULL; readers share it */
-		uint64_t rendered_ns;
+		uint64_t fresh_until_ns;
 	} cached[METRICS_FORMATS];
 };
 
@@ -95,17 +97,26 @@ static void metrics_forget(struct metrics *metrics, size_t format)
 	metrics->cached[format].response = NULL;
 }
 
+/* Of a text that was begun at @begun_ns and is ready now. */
+static uint64_t metrics_fresh_until_ns(uint64_t begun_ns)
+{
+	uint64_t now = metrics_now_ns(), fresh = METRICS_FRESH_MS * UINT64_C(1000000);
+	uint64_t share = METRICS_SHARE * (now - begun_ns);
+
+	return now + (share > fresh ? share : fresh);
+}
+
 static enum MHD_Result metrics_answer(struct metrics *metrics, struct MHD_Connection *connection)
 {
 	const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
 	size_t format = accept && strstr(accept, "application/openmetrics-text") ? 0 : 1;
 	uint64_t now = metrics_now_ns();
 
-	if (now - metrics->cached[format].rendered_ns >= METRICS_FRESH_MS * UINT64_C(1000000))
+	if (now >= metrics->cached[format].fresh_until_ns)
 		metrics_forget(metrics, format);
 	if (!metrics->cached[format].response) {
 		metrics->cached[format].response = metrics_make_response(metrics, format);
-		metrics->cached[format].rendered_ns = now;
+		metrics->cached[format].fresh_until_ns = metrics_fresh_until_ns(now);
 	}
 	if (!metrics->cached[format].response)
 		return metrics_answer_short(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
@@ -164,6 +175,17 @@ static bool metrics_split(char *copy, char **host, char **port)
 	       (!*host || **host);
 }
 
+bool metrics_is_address(const char *address)
+{
+	char copy[METRICS_MAX_ADDRESS + 1], *host, *port;
+	size_t len = strlen(address);
+
+	if (len > METRICS_MAX_ADDRESS)
+		return false;
+	memcpy(copy, address, len + 1);
+	return metrics_split(copy, &host, &port);
+}
+
 static int metrics_bind(const struct addrinfo *info)
 {
 	int fd, on = 1, err;
@@ -184,32 +206,26 @@ static int metrics_bind(const struct addrinfo *info)
 static int metrics_listen(const char *address)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+	char copy[METRICS_MAX_ADDRESS + 1], *host, *port;
 	struct addrinfo *info = NULL;
-	char *copy = strdup(address), *host, *port;
 	int fd, failed;
 
-	if (!copy) {
-		log_error("out of memory");
-		return -ENOMEM;
-	}
-	if (!metrics_split(copy, &host, &port)) {
+	if (!metrics_is_address(address)) {
 		log_error("\"%s\" is no address for metrics: PORT, HOST:PORT or [HOST]:PORT", address);
-		fd = -EINVAL;
-		goto out;
+		return -EINVAL;
 	}
+	snprintf(copy, sizeof(copy), "%s", address);
+	metrics_split(copy, &host, &port);
 	failed = getaddrinfo(host ? host : "127.0.0.1", port, &hints, &info);
 	if (failed) {
 		log_error("cannot serve metrics at %s: %s", address, gai_strerror(failed));
-		fd = -EADDRNOTAVAIL;
-		goto out;
+		return -EADDRNOTAVAIL;
 	}
 	fd = metrics_bind(info);
 	if (fd < 0)
 		log_error("cannot serve metrics at %s: %s", address,
 			  fd == -EADDRINUSE ? "the port is taken; choose another" : strerror(-fd));
 	freeaddrinfo(info);
-out:
-	free(copy);
 	return fd;
 }
 

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,6 +316,39 @@ void live_attachment_close(struct live_attachment *attachment)
 {
 	for (size_t i = 0; i < LIVE_MAX_ATTACHMENTS; i++)
 		attachment_close(&attachment->parts[i]);
+}
+
+static bool kernel_counts_runs(void)
+{
+	int fd = open("/proc/sys/kernel/bpf_stats_enabled", O_RDONLY | O_CLOEXEC);
+	char value = '0';
+	bool counts;
+
+	if (fd < 0)
+		return false;
+	counts = read(fd, &value, 1) == 1 && value == '1';
+	close(fd);
+	return counts;
+}
+
+int live_probe_cost(const struct live *live, uint64_t *hits, uint64_t *ns)
+{
+	const struct bpf_program *const programs[] = {live->bpf->progs.on_object, live->bpf->progs.on_close,
+						      live->bpf->progs.on_destroy, live->bpf->progs.on_failure};
+
+	if (!kernel_counts_runs())
+		return -ENODATA;
+	*hits = *ns = 0;
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
+		struct bpf_prog_info info = {0};
+		uint32_t len = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(bpf_program__fd(programs[i]), &info, &len))
+			return -ENODATA;
+		*hits += info.run_cnt;
+		*ns += info.run_time_ns;
+	}
+	return 0;
 }
 
 int live_fd(const struct live *live)

@@ -61,6 +61,12 @@ int live_attach_destroy(struct live *live, uint32_t index, const struct library_
 			struct live_attachment *out);
 void live_attachment_close(struct live_attachment *attachment);
 
+/*
+ * How often the programs on probes have run, and the time in them; without the trap that leads there. The
+ * kernel counts only while kernel.bpf_stats_enabled is 1: otherwise -ENODATA.
+ */
+int live_probe_cost(const struct live *live, uint64_t *hits, uint64_t *ns);
+
 /* Readable when the BPF side woke the reader. */
 int live_fd(const struct live *live);
 

@@ -323,6 +323,12 @@ void tracer_let_go(struct tracer *tracer)
 		pressure_off(live_pressure(tracer->live));
 }
 
+void tracer_cost(const struct tracer *tracer, struct tracer_cost *out)
+{
+	*out = (struct tracer_cost){.records = tracer->records, .drain_ns = tracer->drain_ns};
+	out->probes_known = !live_probe_cost(tracer->live, &out->probe_hits, &out->probe_ns);
+}
+
 size_t tracer_process_count(const struct tracer *tracer)
 {
 	return tracer->tracked.count;

@@ -71,6 +71,14 @@ void tracer_sync(struct tracer *tracer);
 /* Before a long pause at the end: nobody is stopped for the ring's sake any more. */
 void tracer_let_go(struct tracer *tracer);
 
+/* What tracing has cost since tracer_open(). */
+struct tracer_cost {
+	uint64_t records, drain_ns;    /* taken in, and the time that took */
+	bool probes_known;             /* see live_probe_cost() */
+	uint64_t probe_hits, probe_ns; /* of all processes together */
+};
+void tracer_cost(const struct tracer *tracer, struct tracer_cost *out);
+
 size_t tracer_process_count(const struct tracer *tracer); /* followed and alive */
 bool tracer_follows(const struct tracer *tracer, pid_t pid);
 bool tracer_library_seen(const struct tracer *tracer); /* any runtime observed so far */

@@ -42,6 +42,7 @@ struct tracer {
 	bool library_seen;
 	bool destroy_armed;
 	uint64_t processes_full;
+	uint64_t records, drain_ns; /* taken in, and the time that took */
 	struct tracked_set tracked;
 	struct mapped *mapped; /* since the last look */
 	size_t mapped_count, mapped_capacity;

@@ -311,17 +311,21 @@ int tracer_drain(struct tracer *tracer)
 {
 	struct pressure *pressure = live_pressure(tracer->live);
 	char text[96];
+	uint64_t begun_ns;
 	int n;
 
 	if (pressure)
 		pressure_beat(pressure);
 	tracer->draining = true;
+	begun_ns = tracer_now_ns();
 	n = live_drain(tracer->live, on_record, tracer, TRACER_BATCH);
 	tracer->draining = false;
 	if (n < 0) {
 		log_warning("reading the ring failed: %s", strerror(-n));
 		return 0;
 	}
+	tracer->records += (uint64_t)n;
+	tracer->drain_ns += tracer_now_ns() - begun_ns;
 	tracer->full_batch = n == TRACER_BATCH;
 	if (pressure)
 		pressure_release(pressure, on_released, tracer);

@@ -32,12 +32,18 @@ struct metrics_totals {
 	uint64_t allocations, frees, unknown_frees, double_frees, lost_records;
 };
 
+#define METRICS_TOTALS_UNKNOWN                                                                      \
+	{                                                                                           \
+		METRICS_UNKNOWN, METRICS_UNKNOWN, METRICS_UNKNOWN, METRICS_UNKNOWN, METRICS_UNKNOWN \
+	}
+
 /* What is not in a snapshot. */
 struct metrics_figures {
 	const char *version;
-	uint64_t start_realtime_ns; /* when the collector started, and all counters with it */
-	struct metrics_totals totals;
+	uint64_t start_realtime_ns;    /* when the collector started, and all counters with it */
+	uint64_t snapshot_realtime_ns; /* when the snapshot was asked for: all that was recorded before is in it */
 	/* METRICS_UNKNOWN is allowed from here on. */
+	struct metrics_totals totals;
 	uint64_t probe_hits, probe_ns;    /* how often the probes fired, and the time they took in the programs */
 	uint64_t drain_records, drain_ns; /* records taken from the ring, and the time the collector took for it */
 	uint64_t memory_bytes;            /* the collector's tables */
