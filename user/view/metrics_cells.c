@@ -13,7 +13,6 @@ void metrics_cells_fini(struct metrics_cells *cells)
 {
 	free(cells->cells);
 	table_fini(&cells->index);
-	table_fini(&cells->devices);
 	memset(cells, 0, sizeof(*cells));
 }
 
@@ -40,7 +39,7 @@ static struct metrics_cell *metrics_cells_at(struct metrics_cells *cells, int32_
 		cells->cells = grown;
 		cells->capacity = capacity;
 	}
-	if (table_set(&cells->devices, (uint32_t)device, 0) || table_set(&cells->index, key, (uint32_t)cells->count))
+	if (table_set(&cells->index, key, (uint32_t)cells->count))
 		return NULL;
 	cells->cells[cells->count] = (struct metrics_cell){
 		.device = device,
@@ -116,7 +115,6 @@ static int metrics_cells_add_device(struct metrics_cells *cells, const struct sn
 		cell->held_bytes += figures->held_bytes;
 		cell->peak_buffers = figures->peak_buffers;
 		cell->peak_bytes = figures->peak_bytes;
-		cell->processes += figures->live_buffers || figures->held_buffers;
 	}
 	return 0;
 }
@@ -136,23 +134,12 @@ int metrics_cells_add_process(struct metrics_cells *cells, const struct snapshot
 	return err;
 }
 
-static bool metrics_cells_has_device(const struct metrics_cells *cells, int32_t device)
-{
-	uint32_t ignored;
-
-	return table_find(&cells->devices, (uint32_t)device, &ignored);
-}
-
-int metrics_cells_add(struct metrics_cells *cells, const struct metrics_cells *from, size_t max_devices)
+int metrics_cells_add_all(struct metrics_cells *cells, const struct metrics_cells *from)
 {
 	for (size_t i = 0; i < from->count; i++) {
 		const struct metrics_cell *add = &from->cells[i];
-		struct metrics_cell *cell;
-		int32_t device = add->device;
+		struct metrics_cell *cell = metrics_cells_at(cells, METRICS_CELLS_ALL, add->type);
 
-		if (cells->devices.count >= max_devices && !metrics_cells_has_device(cells, device))
-			device = METRICS_CELLS_OTHER;
-		cell = metrics_cells_at(cells, device, add->type);
 		if (!cell)
 			return -ENOMEM;
 		cell->live_buffers += add->live_buffers;
@@ -161,10 +148,6 @@ int metrics_cells_add(struct metrics_cells *cells, const struct metrics_cells *f
 		cell->held_bytes += add->held_bytes;
 		cell->footprint_bytes += add->footprint_bytes;
 		cell->footprint_unknown_buffers += add->footprint_unknown_buffers;
-		cell->processes += add->processes;
-		cell->allocators += add->allocators;
-		cell->unread_allocators += add->unread_allocators;
-		metrics_cells_add_books(cell, add->capacity_bytes, add->used_bytes, add->largest_free_bytes);
 	}
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include "base/table.h"
 #include "model/snapshot.h"
 
-#define METRICS_CELLS_OTHER INT32_MAX /* device: those that have no cell of their own */
+#define METRICS_CELLS_ALL INT32_MAX /* device: all of them */
 
 struct metrics_cell {
 	int32_t device; /* -1: not known */
@@ -17,7 +17,6 @@ struct metrics_cell {
 	uint64_t live_buffers, live_bytes, held_buffers, held_bytes;
 	uint64_t peak_buffers, peak_bytes; /* of one process; not added up, as peaks have their times */
 	uint64_t footprint_bytes, footprint_unknown_buffers; /* of live buffers */
-	uint64_t processes;                                  /* that hold anything here */
 	/*
 	 * Allocators can overlap. All of them have the same memory, so the capacity is that of the largest;
 	 * what each has given out is its own, so it is added up; an allocation surely fits into the smallest
@@ -30,15 +29,18 @@ struct metrics_cell {
 struct metrics_cells {
 	struct metrics_cell *cells;
 	size_t count, capacity;
-	struct table index, devices;
+	struct table index;
 };
 
 void metrics_cells_fini(struct metrics_cells *cells);
 /* What @process holds and what its books say. 0 or -ENOMEM. */
 int metrics_cells_add_process(struct metrics_cells *cells, const struct snapshot_process *process);
-/* Adds @from to @cells; devices beyond @max_devices are added to METRICS_CELLS_OTHER. 0 or -ENOMEM. */
-int metrics_cells_add(struct metrics_cells *cells, const struct metrics_cells *from, size_t max_devices);
-/* By device, -1 and METRICS_CELLS_OTHER last, then type. Nothing can be added afterwards. */
+/*
+ * Adds what the buffers of @from take to METRICS_CELLS_ALL, by type: a device's number means another chip
+ * in each process. 0 or -ENOMEM.
+ */
+int metrics_cells_add_all(struct metrics_cells *cells, const struct metrics_cells *from);
+/* By device, -1 and METRICS_CELLS_ALL last, then type. Nothing can be added afterwards. */
 void metrics_cells_sort(struct metrics_cells *cells);
 
 #endif

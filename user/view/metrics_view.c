@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,7 @@ struct metrics_view {
 	struct metrics_owner *owners; /* the largest first */
 	size_t owner_count;
 	struct metrics_owner other;
-	struct metrics_cells devices;
+	struct metrics_cells all;
 };
 
 #define INSTANCE(field) offsetof(struct metrics_instance, field)
@@ -91,26 +92,19 @@ static const struct metrics_family metrics_of_instance[] = {
 	 "Memory of the collector's tables."},
 };
 
-static const struct metrics_family metrics_of_device[] = {
-	{"device_live_bytes", "bytes", METRICS_GAUGE, CELL(live_bytes), "Bytes asked for by live buffers."},
-	{"device_live_buffers", "buffers", METRICS_GAUGE, CELL(live_buffers), "Live buffers."},
-	{"device_held_bytes", "bytes", METRICS_GAUGE, CELL(held_bytes),
+/* Of all processes, so that nothing is left out. Not by device: its number means another chip in each process. */
+static const struct metrics_family metrics_of_all[] = {
+	{"live_bytes", "bytes", METRICS_GAUGE, CELL(live_bytes),
+	 "Bytes asked for by live buffers, of all processes and over all chips."},
+	{"live_buffers", "buffers", METRICS_GAUGE, CELL(live_buffers),
+	 "Live buffers; one that lies on several chips counts on each."},
+	{"held_bytes", "bytes", METRICS_GAUGE, CELL(held_bytes),
 	 "Bytes of buffers whose device was closed under them; the memory is back with the runtime."},
-	{"device_held_buffers", "buffers", METRICS_GAUGE, CELL(held_buffers), "Such buffers."},
-	{"device_footprint_bytes", "bytes", METRICS_GAUGE, CELL(footprint_bytes),
+	{"held_buffers", "buffers", METRICS_GAUGE, CELL(held_buffers), "Such buffers."},
+	{"footprint_bytes", "bytes", METRICS_GAUGE, CELL(footprint_bytes),
 	 "Bytes really taken by live buffers, of those for which it is known."},
-	{"device_footprint_unknown_buffers", "buffers", METRICS_GAUGE, CELL(footprint_unknown_buffers),
+	{"footprint_unknown_buffers", "buffers", METRICS_GAUGE, CELL(footprint_unknown_buffers),
 	 "Live buffers for which it is not known."},
-	{"device_processes", NULL, METRICS_GAUGE, CELL(processes), "Processes that hold a buffer there."},
-	{"device_capacity_bytes", "bytes", METRICS_GAUGE, CELL(capacity_bytes),
-	 "Bytes that the largest allocator there can give out, by the runtime's own books."},
-	{"device_used_bytes", "bytes", METRICS_GAUGE, CELL(used_bytes),
-	 "Bytes that the allocators there have given out, by their books; added up."},
-	{"device_largest_free_bytes", "bytes", METRICS_GAUGE, CELL(largest_free_bytes),
-	 "Largest free block, of the allocator where it is smallest."},
-	{"device_allocators", NULL, METRICS_GAUGE, CELL(allocators), "Allocators there; they can overlap."},
-	{"device_unread_allocators", NULL, METRICS_GAUGE, CELL(unread_allocators),
-	 "Those whose books could not be read: they are not in the figures."},
 };
 
 static const struct metrics_family metrics_of_owner_cell[] = {
@@ -125,10 +119,19 @@ static const struct metrics_family metrics_of_owner_cell[] = {
 	 "Its live buffers for which it is not known."},
 };
 
-/* Not of "other": the peaks of several processes were at several times. */
+/* Not of "other": the peaks of several processes were at several times, and one memory can be in many books. */
 static const struct metrics_family metrics_of_process_cell[] = {
 	{"process_peak_bytes", "bytes", METRICS_GAUGE, CELL(peak_bytes), "The most it ever had live at once."},
 	{"process_peak_buffers", "buffers", METRICS_GAUGE, CELL(peak_buffers), "The most buffers it ever had live."},
+	{"process_capacity_bytes", "bytes", METRICS_GAUGE, CELL(capacity_bytes),
+	 "Bytes that its largest allocator there can give out, by the runtime's own books."},
+	{"process_used_bytes", "bytes", METRICS_GAUGE, CELL(used_bytes),
+	 "Bytes that its allocators there have given out, by their books; added up."},
+	{"process_largest_free_bytes", "bytes", METRICS_GAUGE, CELL(largest_free_bytes),
+	 "Largest free block, of the allocator where it is smallest."},
+	{"process_allocators", NULL, METRICS_GAUGE, CELL(allocators), "Its allocators there; they can overlap."},
+	{"process_unread_allocators", NULL, METRICS_GAUGE, CELL(unread_allocators),
+	 "Those whose books could not be read: they are not in the figures."},
 };
 
 /* Not of "other": processes come and go in it, so its counters would jump. */
@@ -214,7 +217,7 @@ static uint64_t metrics_value(const struct metrics_family *family, const void *s
 
 static void metrics_cell_labels(struct strbuf *out, const struct metrics_cell *cell)
 {
-	if (cell->device == METRICS_CELLS_OTHER)
+	if (cell->device == METRICS_CELLS_ALL)
 		strbuf_adds(out, "device=\"other\"");
 	else if (cell->device < 0)
 		strbuf_adds(out, "device=\"unknown\"");
@@ -223,10 +226,11 @@ static void metrics_cell_labels(struct strbuf *out, const struct metrics_cell *c
 	strbuf_addf(out, ",type=\"%s\"", memory_type_name(cell->type));
 }
 
-/* One family's samples of some cells; @prefix: labels that go before, or "". */
-static void metrics_cell_samples(const struct metrics_writer *writer, const struct metrics_family *family,
-				 const char *prefix, const struct metrics_cells *cells)
+/* One family's samples of an owner's cells. */
+static void metrics_owner_samples(const struct metrics_writer *writer, const struct metrics_family *family,
+				  const struct metrics_owner *owner)
 {
+	const struct metrics_cells *cells = &owner->cells;
 	struct strbuf labels = STRBUF_INIT;
 
 	for (size_t i = 0; i < cells->count; i++) {
@@ -235,7 +239,7 @@ static void metrics_cell_samples(const struct metrics_writer *writer, const stru
 		if (value == METRICS_UNKNOWN)
 			continue;
 		strbuf_reset(&labels);
-		strbuf_addf(&labels, "%s%s", prefix, *prefix ? "," : "");
+		strbuf_addf(&labels, "%s,", strbuf_str(&owner->labels));
 		metrics_cell_labels(&labels, &cells->cells[i]);
 		metrics_sample(writer, family, strbuf_str(&labels), value);
 	}
@@ -267,17 +271,30 @@ static void metrics_write_instance(const struct metrics_writer *writer, const st
 	}
 }
 
+static void metrics_write_all(const struct metrics_writer *writer, const struct metrics_view *view,
+			      const struct metrics_family *family)
+{
+	char label[32];
+
+	metrics_head(writer, family);
+	for (size_t i = 0; i < view->all.count; i++) {
+		const struct metrics_cell *cell = &view->all.cells[i];
+
+		snprintf(label, sizeof(label), "type=\"%s\"", memory_type_name(cell->type));
+		metrics_sample(writer, family, label, metrics_value(family, cell));
+	}
+}
+
 static void metrics_write_owner_cells(const struct metrics_writer *writer, const struct metrics_view *view,
 				      const struct metrics_family *family, bool other)
 {
 	metrics_head(writer, family);
 	for (size_t i = 0; i < view->owner_count; i++) {
 		if (view->owners[i].listed)
-			metrics_cell_samples(writer, family, strbuf_str(&view->owners[i].labels),
-					     &view->owners[i].cells);
+			metrics_owner_samples(writer, family, &view->owners[i]);
 	}
 	if (other)
-		metrics_cell_samples(writer, family, strbuf_str(&view->other.labels), &view->other.cells);
+		metrics_owner_samples(writer, family, &view->other);
 }
 
 static void metrics_write_processes(const struct metrics_writer *writer, const struct metrics_view *view)
@@ -315,7 +332,7 @@ static void metrics_view_fini(struct metrics_view *view)
 	free(view->owners);
 	metrics_cells_fini(&view->other.cells);
 	strbuf_fini(&view->other.labels);
-	metrics_cells_fini(&view->devices);
+	metrics_cells_fini(&view->all);
 }
 
 /* All of it was written by the process, or by who made its container. */
@@ -364,12 +381,12 @@ static int metrics_gather(struct metrics_view *view, const struct snapshot *snap
 		view->instance.inexact_processes += !owner->process->exact;
 		err = metrics_cells_add_process(&owner->cells, owner->process);
 		if (!err)
-			err = metrics_cells_add(&view->devices, &owner->cells, METRICS_MAX_DEVICES);
+			err = metrics_cells_add_all(&view->all, &owner->cells);
 		for (size_t k = 0; k < owner->cells.count; k++)
 			owner->bytes += owner->cells.cells[k].live_bytes + owner->cells.cells[k].held_bytes;
 		metrics_cells_sort(&owner->cells);
 	}
-	metrics_cells_sort(&view->devices);
+	metrics_cells_sort(&view->all);
 	qsort(view->owners, view->owner_count, sizeof(*view->owners), metrics_owner_compare);
 	return err;
 }
@@ -390,7 +407,7 @@ static int metrics_choose(struct metrics_view *view)
 			metrics_owner_labels(owner);
 			err = strbuf_error(&owner->labels);
 		} else {
-			err = metrics_cells_add(&view->other.cells, &owner->cells, METRICS_MAX_DEVICES);
+			err = metrics_cells_add_all(&view->other.cells, &owner->cells);
 		}
 	}
 	metrics_cells_sort(&view->other.cells);
@@ -412,10 +429,8 @@ static int metrics_write_as(const struct snapshot *snapshot, const struct metric
 	if (err)
 		goto out;
 	metrics_write_instance(writer, &view.instance);
-	for (size_t i = 0; i < METRICS_COUNT(metrics_of_device); i++) {
-		metrics_head(writer, &metrics_of_device[i]);
-		metrics_cell_samples(writer, &metrics_of_device[i], "", &view.devices);
-	}
+	for (size_t i = 0; i < METRICS_COUNT(metrics_of_all); i++)
+		metrics_write_all(writer, &view, &metrics_of_all[i]);
 	metrics_write_processes(writer, &view);
 	if (writer->openmetrics)
 		strbuf_adds(writer->out, "# EOF\n");
