@@ -8,8 +8,8 @@
 
 #include "base/loop.h"
 #include "base/strbuf.h"
-#include "base/units.h"
 #include "cmd/cmd.h"
+#include "cmd/gate.h"
 #include "cmd/query.h"
 #include "cmd/serve_metrics.h"
 #include "cmd/summary.h"
@@ -85,31 +85,10 @@ static bool select_processes(struct answering *answering)
 
 static void check_gates(struct answering *answering)
 {
-	struct strbuf size = STRBUF_INIT, limit = STRBUF_INIT;
-	const struct snapshot *snapshot = answering->snapshot;
-	const struct query *query = &answering->query;
-	uint64_t buffers = 0, bytes = 0;
+	struct control_answer *answer = answering->answer;
 
-	for (size_t i = 0; i < snapshot->process_count; i++) {
-		const struct snapshot_process *process = &snapshot->processes[i];
-
-		for (size_t b = 0; b < process->buffer_count; b++) {
-			uint32_t chips = process->buffers[b].chip_count;
-
-			bytes += process->buffers[b].size_bytes * (chips ? chips : 1);
-		}
-		buffers += process->buffer_count;
-	}
-	units_size(&size, bytes);
-	units_size(&limit, query->fail_above_bytes);
-	if (query->fail_if_any && buffers)
-		fail(answering, CMD_EXIT_GATE, "%llu buffers (%s) are still allocated", (unsigned long long)buffers,
-		     strbuf_str(&size));
-	else if (query->has_fail_above && bytes > query->fail_above_bytes)
-		fail(answering, CMD_EXIT_GATE, "%s are still allocated, more than %s", strbuf_str(&size),
-		     strbuf_str(&limit));
-	strbuf_fini(&size);
-	strbuf_fini(&limit);
+	if (!gate_holds(&answering->query.gate, answering->snapshot, answer->message, sizeof(answer->message)))
+		answer->exit_status = CMD_EXIT_GATE;
 }
 
 /* Why there is no process in the answer, without a word about what may not be seen. */

@@ -147,8 +147,7 @@ int cmd_attach(int argc, char **argv)
 	else
 		log_info("no supported device runtime is mapped yet: waiting for one; Ctrl-C ends");
 	session_run(session, &callbacks);
-	if (!session_finish(session))
-		status = CMD_EXIT_DONE;
+	status = session_finish(session);
 out:
 	session_close(session);
 	return status;

@@ -28,8 +28,9 @@ static const struct argp_option argp_options[] = {
 	{"sort", KEY_SORT, "KEY", 0, "size (default), age, pid, type or address", 2},
 	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of buffers per process in the text (default 10)", 2},
 	{"format", KEY_FORMAT, "text|json|csv", 0, "Format (default text)", 2},
-	{"fail-if-any", KEY_FAIL_IF_ANY, NULL, 0, "Exit with 3 if any of these buffers is there", 3},
-	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0, "Exit with 3 if they take more than SIZE, over all their chips", 3},
+	{"fail-if-any", KEY_FAIL_IF_ANY, NULL, 0,
+	 "Exit with 3 if any of these buffers is there, or the answer is not exact", 3},
+	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0, "Likewise if they take more than SIZE, over all their chips", 3},
 	{0},
 };
 
@@ -47,11 +48,7 @@ static void set_word(struct ask *ask, const char *key, const char *words, const 
 
 static json_t *size_of(const char *option, const char *arg, const struct argp_state *state)
 {
-	uint64_t bytes;
-
-	if (units_parse_size(arg, &bytes) || bytes > INT64_MAX)
-		options_error(state, "%s takes a size, not \"%s\"", option, arg);
-	return json_integer((json_int_t)bytes);
+	return json_integer((json_int_t)options_size(option, arg, state));
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

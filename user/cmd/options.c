@@ -35,6 +35,8 @@ enum {
 	KEY_SYSROOT,
 	KEY_VERIFY,
 	KEY_ALL,
+	KEY_FAIL_IF_ANY,
+	KEY_FAIL_ABOVE,
 };
 
 void options_error(const struct argp_state *state, const char *format, ...)
@@ -76,6 +78,11 @@ static const struct argp_option common_options[] = {
 	 1},
 	{"interval", KEY_INTERVAL, "SECONDS", 0, "Repeat the table every SECONDS (500ms, 2min: other units)", 1},
 	{"buffers", KEY_BUFFERS, "N|all", 0, "Rows of the largest buffers in the text report (default 10)", 1},
+	{"fail-if-any", KEY_FAIL_IF_ANY, NULL, 0,
+	 "Exit with 3 if any buffer remained at the end of its process, or at the end of watching, held ones too; also if "
+	 "the table is not exact, as that proves nothing",
+	 1},
+	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0, "Likewise if they take more than SIZE, over all their chips", 1},
 	{"quiet", 'q', NULL, 0, "Print nothing but the report, and errors", 2},
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
@@ -111,6 +118,15 @@ uint32_t options_buffers(const char *arg, const struct argp_state *state)
 	if (errno || *end || end == arg || *arg == '-' || value >= OPTIONS_ALL_BUFFERS)
 		options_error(state, "--buffers takes a number or \"all\", not \"%s\"", arg);
 	return (uint32_t)value;
+}
+
+uint64_t options_size(const char *option, const char *arg, const struct argp_state *state)
+{
+	uint64_t bytes;
+
+	if (units_parse_size(arg, &bytes) || bytes > INT64_MAX)
+		options_error(state, "%s takes a size, not \"%s\"", option, arg);
+	return bytes;
 }
 
 size_t options_ring_size(const char *arg, const struct argp_state *state)
@@ -183,6 +199,13 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NO_COLOR:
 		options->color = false;
+		return 0;
+	case KEY_FAIL_IF_ANY:
+		options->gate.if_any = true;
+		return 0;
+	case KEY_FAIL_ABOVE:
+		options->gate.has_above = true;
+		options->gate.above_bytes = options_size("--fail-above", arg, state);
 		return 0;
 	case ARGP_KEY_END:
 		options->events_json =
@@ -265,7 +288,8 @@ void options_parse_run(int argc, char **argv, struct options *out)
 		       "The report goes to stderr, so that stdout stays the command's own. SIGUSR1 to bufscope writes a snapshot "
 		       "of that moment to the same place, or with -o FILE to FILE.1, FILE.2, ... MB is 2^20 bytes.\n\n"
 		       "The exit status is the command's own: 128+N after signal N, 126 if it cannot be executed, 127 if it "
-		       "is not found; 125 if bufscope failed before the command was started.\n\n"
+		       "is not found; 125 if bufscope failed before the command was started. 3, whatever the command's own was, if "
+		       "--fail-if-any or --fail-above applies.\n\n"
 		       "Run as a plain user, only the tracing part is raised, through sudo; the command runs as that user, "
 		       "in that environment.",
 		.children = common_children,
@@ -339,7 +363,8 @@ void options_parse_attach(int argc, char **argv, struct options *out)
 		       "hold.\v"
 		       "The processes go on untouched. A process without a supported library is watched for one to be mapped. "
 		       "SIGUSR1 to bufscope writes a snapshot of that moment where the report goes, or with -o FILE to FILE.1, "
-		       "FILE.2, ... MB is 2^20 bytes.",
+		       "FILE.2, ... MB is 2^20 bytes.\n\n"
+		       "The exit status is 0, 1 for a failure, 2 for wrong use, 3 if --fail-if-any or --fail-above applies.",
 		.children = common_children,
 	};
 

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cmd/gate.h"
+
 enum options_format {
 	FORMAT_TEXT = 1,
 	FORMAT_JSON = 2,
@@ -31,7 +33,8 @@ struct options {
 	bool lossless; /* stop who fills the ring */
 	bool color;    /* allowed; still only on a terminal */
 	bool follow;
-	bool service; /* serve: no report, and processes that ended are forgotten */
+	struct gate gate; /* on what remains at the end */
+	bool service;     /* serve: no report, and processes that ended are forgotten */
 
 	/* run */
 	bool wait;
@@ -77,6 +80,8 @@ void options_quiet_argp(struct argp_state *state);
 /* A process id, or a usage error. */
 pid_t options_pid(const char *arg, const struct argp_state *state);
 /* Bytes of the ring; rows of buffers, OPTIONS_ALL_BUFFERS for "all": or a usage error. */
+/* Bytes, or a usage error that names @option. */
+uint64_t options_size(const char *option, const char *arg, const struct argp_state *state);
 size_t options_ring_size(const char *arg, const struct argp_state *state);
 uint32_t options_buffers(const char *arg, const struct argp_state *state);
 /* argp_parse(), and exit if it fails. */

@@ -123,14 +123,14 @@ static bool parse_buffers(struct query *query, const json_t *value)
 
 static bool parse_fail_if_any(struct query *query, const json_t *value)
 {
-	query->fail_if_any = json_is_true(value);
+	query->gate.if_any = json_is_true(value);
 	return json_is_boolean(value);
 }
 
 static bool parse_fail_above(struct query *query, const json_t *value)
 {
-	query->has_fail_above = true;
-	return parse_number(value, &query->fail_above_bytes);
+	query->gate.has_above = true;
+	return parse_number(value, &query->gate.above_bytes);
 }
 
 static bool parse_utf8(struct query *query, const json_t *value)

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "cmd/gate.h"
 #include "model/selection.h"
 #include "view/style.h"
 
@@ -26,8 +27,7 @@ struct query {
 	bool selective; /* the request has any option that selects */
 	struct style style;
 	uint64_t buffers;
-	bool fail_if_any, has_fail_above;
-	uint64_t fail_above_bytes;
+	struct gate gate;
 	const char *name, *from, *to; /* marks; NULL: not given */
 };
 

@@ -173,6 +173,10 @@ static void exec_tracer(const struct options *options, pid_t pid)
 		push(&all, "--lossless");
 	if (!options->color)
 		push(&all, "--no-color");
+	if (options->gate.if_any)
+		push(&all, "--fail-if-any");
+	if (options->gate.has_above)
+		push(&all, "--fail-above=%llu", (unsigned long long)options->gate.above_bytes);
 	linked_visit(options->command[0], NULL, push_library, &all);
 	push(&all, "--");
 	for (size_t i = 0; i < options->command_count; i++)
@@ -349,8 +353,13 @@ int raise_run(const struct options *options)
 		status = WIFSIGNALED(raised.status) ? 128 + WTERMSIG(raised.status) : WEXITSTATUS(raised.status);
 	else if (raised.stop)
 		status = CMD_EXIT_DONE;
-	if (waitpid(raised.sudo, &ended, 0) == raised.sudo && !raised.ready && tracer_not_started(ended))
-		log_error("tracing needs root, and sudo did not give it: the command was not started");
+	if (waitpid(raised.sudo, &ended, 0) == raised.sudo) {
+		if (!raised.ready && tracer_not_started(ended))
+			log_error("tracing needs root, and sudo did not give it: the command was not started");
+		/* It judged and said so; sudo passes its status on. */
+		if (raised.ready && WIFEXITED(ended) && WEXITSTATUS(ended) == CMD_EXIT_GATE)
+			status = CMD_EXIT_GATE;
+	}
 	if (raised.stop && !raised.ended)
 		log_info("not waiting any longer; the command goes on as process %d", raised.launch.pid);
 out:

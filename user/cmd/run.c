@@ -154,7 +154,7 @@ static int adopt_and_trace(const struct options *options)
 		goto out;
 	session_run(session, &callbacks);
 	/* A command that could not be executed has nothing to report; the user's side says why. */
-	status = !session_executed(session) || !session_finish(session) ? CMD_EXIT_DONE : CMD_EXIT_FAILED;
+	status = session_executed(session) ? session_finish(session) : CMD_EXIT_DONE;
 out:
 	session_close(session);
 	strbuf_fini(&command);
@@ -202,8 +202,11 @@ static int run_and_trace(const struct options *options)
 		reap(&run);
 	if (!run.ended)
 		log_info("not waiting any longer; the command goes on as process %d", launch.pid);
-	session_finish(session);
-	status = run.ended ? exit_status(run.status) : CMD_EXIT_DONE;
+	/* A report that could not be written is said, and the command's own status stays. */
+	if (session_finish(session) == CMD_EXIT_GATE)
+		status = CMD_EXIT_GATE;
+	else
+		status = run.ended ? exit_status(run.status) : CMD_EXIT_DONE;
 out:
 	session_close(session);
 	strbuf_fini(&command);

@@ -294,10 +294,11 @@ static void say_verified(const struct session *session)
 		 (unsigned long long)different);
 }
 
-int session_finish(struct session *session)
+enum cmd_exit session_finish(struct session *session)
 {
+	enum cmd_exit status = CMD_EXIT_DONE;
 	struct snapshot *snapshot;
-	int err;
+	char why[256];
 
 	tracer_sync(session->tracer);
 	tracer_let_go(session->tracer);
@@ -308,11 +309,16 @@ int session_finish(struct session *session)
 	snapshot = model_snapshot(session->model, loop_now_ns());
 	if (!snapshot) {
 		log_error("out of memory: no report");
-		return -ENOMEM;
+		return CMD_EXIT_FAILED;
 	}
-	err = report_final(session->report, snapshot);
+	if (report_final(session->report, snapshot))
+		status = CMD_EXIT_FAILED;
+	if (!gate_holds(&session->options->gate, snapshot, why, sizeof(why))) {
+		log_error("%s", why);
+		status = CMD_EXIT_GATE;
+	}
 	snapshot_free(snapshot);
-	return err;
+	return status;
 }
 
 /* ---- the loop ---- */

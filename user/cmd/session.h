@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <sys/types.h>
 
+#include "cmd/cmd.h"
 #include "event.h"
 #include "model/model.h"
 
@@ -67,8 +68,11 @@ void session_listen(struct session *session, model_listener listener, void *cont
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);
 
-/* Takes in what is left and writes the report. 0 or -errno (an output failed), logged. */
-int session_finish(struct session *session);
+/*
+ * Takes in what is left and writes the report. The exit status of what was asked of the session: failed if
+ * an output did, CMD_EXIT_GATE if a gate of the options is broken. Logged.
+ */
+enum cmd_exit session_finish(struct session *session);
 
 /* Detaches. Never makes a user wait. */
 void session_close(struct session *session);
