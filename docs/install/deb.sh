@@ -21,20 +21,26 @@ depends=$(cd "$stage" && dpkg-shlibdeps -O root/usr/bin/bufscope 2>/dev/null | s
 
 mkdir "$root/DEBIAN"
 arch=$(dpkg --print-architecture)
+echo /etc/default/bufscope >"$root/DEBIAN/conffiles"
+for script in postinst prerm postrm; do
+	install -m 755 "docs/install/$script" "$root/DEBIAN/$script"
+done
 cat >"$root/DEBIAN/control" <<END
 Package: bufscope
 Version: $version
 Architecture: $arch
 Maintainer: bufscope maintainers <bufscope@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
-Depends: $depends
+Depends: $depends, adduser
 Recommends: sudo
 Section: devel
 Priority: optional
 Description: shows the buffers that programs hold on accelerator devices
  Watches the allocator of the device runtime from outside, with uprobes: no
  rebuild, no environment variable, running programs included. Tells who holds
- device memory, and what was still there when a process ended.
+ device memory, and what was still there when a process ended. A service
+ watches the whole machine; anyone may ask it about their own processes, root
+ and the group bufscope about all.
 END
 dpkg-deb --root-owner-group --build "$root" "$build/bufscope_${version}_$arch.deb" >/dev/null
 echo "$build/bufscope_${version}_$arch.deb"
