@@ -47,6 +47,7 @@ enum event_kind {
 		15, /* the table of @process is rebuilt: what a census found follows, as allocations at time 0 */
 	EVENT_OUT_OF_MEMORY = 16, /* an allocation failed: the runtime had no room for it */
 	EVENT_STOP = 17, /* @process was stopped by us for a while, so that nothing is lost, and goes on or died */
+	EVENT_CHIP = 18, /* which chip of the machine one of the runtime's numbers stands for, in this process */
 };
 
 /*
@@ -101,6 +102,35 @@ struct event_device {
 	uint32_t chip_count;
 	uint32_t cut_off;               /* chips beyond EVENT_MAX_CHIPS */
 	int32_t chips[EVENT_MAX_CHIPS]; /* as the runtime numbers them */
+};
+
+#define CHIP_BOARD_LEN 32
+#define CHIP_PCI_LEN   24
+#define CHIP_NAME_LEN  (CHIP_BOARD_LEN + CHIP_PCI_LEN)
+
+/*
+ * A chip as the driver knows it: the same for every process, however its runtime or its container numbers
+ * it. Letters are limited to those of names and addresses; nothing in it needs to be escaped.
+ */
+struct chip_identity {
+	bool known;            /* false: all that is known is the runtime's number, of one process; the rest is 0 */
+	uint64_t unique_id;    /* 0: the driver does not tell */
+	uint32_t major, minor; /* of its device node */
+	char board[CHIP_BOARD_LEN]; /* "n300"; "": the driver does not tell */
+	char pci[CHIP_PCI_LEN];     /* "0000:01:00.0"; always there when known */
+};
+
+/*
+ * Are these one chip? Both must be known: numbers of two processes prove nothing. An address of the PCI bus
+ * has one chip at a time; a unique id can refute that it is still the same one.
+ */
+bool chip_same(const struct chip_identity *a, const struct chip_identity *b);
+/* "n300 0000:01:00.0", for people; NULL when the chip is not known. @name has CHIP_NAME_LEN bytes. */
+const char *chip_name(const struct chip_identity *chip, char *name);
+
+struct event_chip {
+	int32_t chip;
+	struct chip_identity identity; /* known */
 };
 
 enum buffer_fault {
@@ -188,6 +218,7 @@ struct event {
 		struct event_birth birth;
 		struct event_runtime runtime;
 		struct event_device device;
+		struct event_chip chip;
 		struct event_buffer buffer; /* ALLOCATE FREE RELEASE UNSURE OUT_OF_MEMORY */
 		uint64_t device_object;     /* CLOSE */
 		uint64_t allocator;         /* BULK_FREE */

@@ -108,6 +108,16 @@ static inline int case_device(struct model_case *c, uint32_t process, uint64_t o
 	return case_apply(c, &event, process);
 }
 
+/* The driver tells which chip a number is. @id 0: not its unique id. */
+static inline int case_chip(struct model_case *c, uint32_t process, int32_t number, const char *pci, uint64_t id)
+{
+	struct event event = {.kind = EVENT_CHIP};
+
+	event.chip = (struct event_chip){.chip = number, .identity = {.known = true, .unique_id = id, .board = "n300"}};
+	strncpy(event.chip.identity.pci, pci, CHIP_PCI_LEN - 1);
+	return case_apply(c, &event, process);
+}
+
 /* Allocator: the device object's address plus one. The address on the device: object x 16. */
 static inline struct event case_buffer_event(enum event_kind kind, uint64_t object, uint64_t device,
 					     enum memory_type type, uint64_t size)

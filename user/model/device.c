@@ -111,6 +111,37 @@ out:
 	return err;
 }
 
+int device_identify(struct device_set *set, const struct event_chip *event)
+{
+	struct device_chip *chip;
+	uint32_t slot;
+	int err;
+
+	err = device_chip_slot(set, event->chip, &slot);
+	if (err)
+		return err;
+	chip = &set->chips[slot];
+	if (chip->identity.known && !chip_same(&chip->identity, &event->identity)) {
+		chip->identity = (struct chip_identity){0};
+		chip->contradicted = true;
+	}
+	/* A later one may tell more: the unique id, of a chip that was being reset at first. */
+	if (!chip->contradicted && (!chip->identity.known || event->identity.unique_id))
+		chip->identity = event->identity;
+	return 0;
+}
+
+const struct chip_identity *device_identity(const struct device_set *set, int32_t chip)
+{
+	static const struct chip_identity unknown;
+
+	for (uint32_t i = 0; i < set->chip_count; i++) {
+		if (set->chips[i].chip == chip)
+			return &set->chips[i].identity;
+	}
+	return &unknown;
+}
+
 static bool device_same_chips(const struct device_entry *entry, const int32_t *chips, uint32_t chip_count)
 {
 	return entry->chip_count == chip_count &&

@@ -27,6 +27,8 @@ struct device_figure { /* one type on one chip */
 
 struct device_chip {
 	int32_t chip;
+	struct chip_identity identity;
+	bool contradicted;   /* the driver told of two chips under this number, so of none */
 	uint32_t used_types; /* a bit for every type that ever had a buffer here */
 	struct device_figure figures[DEVICE_TYPES];
 };
@@ -55,6 +57,10 @@ struct device_set {
 void device_fini(struct device_set *set);
 /* What an EVENT_DEVICE says: a new entry unless the newest is open and has the same chips. 0 or -ENOMEM. */
 int device_learn(struct device_set *set, const struct event_device *event);
+/* What an EVENT_CHIP says. A number that came to stand for another chip is not known from then on. 0 or -ENOMEM. */
+int device_identify(struct device_set *set, const struct event_chip *event);
+/* Not known where nothing told of it. Never NULL. */
+const struct chip_identity *device_identity(const struct device_set *set, int32_t chip);
 /* The newest entry of a device object, made without chips if there is none. 0 or -ENOMEM. */
 int device_get(struct device_set *set, uint64_t object, uint32_t *entry);
 /* The newest entry or NULL. */

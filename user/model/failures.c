@@ -7,19 +7,30 @@
 
 #include "model/process.h"
 
-static void failures_add_figure(const struct process *process, const struct snapshot_failure *failure, uint64_t *bytes,
-				uint64_t *buffers)
+/* Is @chip of some process the one that @asker has under @number? */
+static bool failures_same_chip(const struct process *asker, int32_t number, const struct device_chip *chip)
 {
-	*bytes = *buffers = 0;
+	const struct chip_identity *asked = device_identity(&asker->devices, number);
+
+	if (asked->known && chip->identity.known)
+		return chip_same(asked, &chip->identity);
+	/* Nothing tells: the number is all there is. */
+	return asked->known == chip->identity.known && number == chip->chip;
+}
+
+static void failures_add_figure(const struct process *process, const struct process *asker,
+				const struct snapshot_failure *failure, struct snapshot_holder *holder)
+{
 	/* The same address is needed on every chip, so the fullest of them decides. */
 	for (uint32_t i = 0; i < process->devices.chip_count; i++) {
 		const struct device_chip *chip = &process->devices.chips[i];
 		const struct device_figure *figure = &chip->figures[failure->type];
 
 		for (uint32_t asked = 0; asked < failure->chip_count; asked++) {
-			if (failure->chips[asked] == chip->chip && figure->live_bytes > *bytes) {
-				*bytes = figure->live_bytes;
-				*buffers = figure->live_buffers;
+			if (figure->live_bytes > holder->bytes &&
+			    failures_same_chip(asker, failure->chips[asked], chip)) {
+				holder->bytes = figure->live_bytes;
+				holder->buffers = figure->live_buffers;
 			}
 		}
 	}
@@ -43,7 +54,7 @@ static void failures_insert(struct snapshot_failure *failure, const struct snaps
 	failure->holders[at] = *holder;
 }
 
-static void failures_holders(const struct model *model, struct snapshot_failure *failure)
+static void failures_holders(const struct model *model, const struct process *asker, struct snapshot_failure *failure)
 {
 	for (uint32_t i = 0; i < model->process_count; i++) {
 		const struct process *process = model->processes[i];
@@ -51,7 +62,7 @@ static void failures_holders(const struct model *model, struct snapshot_failure 
 
 		if (!process || !process_running(process))
 			continue;
-		failures_add_figure(process, failure, &holder.bytes, &holder.buffers);
+		failures_add_figure(process, asker, failure, &holder);
 		if (!holder.bytes)
 			continue;
 		holder.pid = process->shown.pid;
@@ -114,7 +125,7 @@ int failures_note(struct model *model, struct process *process, const struct eve
 		device = device_find(&process->devices, asked->device_object);
 		for (uint32_t i = 0; device && i < device->chip_count && i < EVENT_MAX_CHIPS; i++)
 			failure.chips[failure.chip_count++] = device->chips[i];
-		failures_holders(model, &failure);
+		failures_holders(model, process, &failure);
 		failures_books(process, asked->allocator, &failure);
 	}
 	err = failures_keep(process, &failure);

@@ -89,6 +89,8 @@ static int model_apply_running(struct model *model, struct process *process, con
 		return process_runtime(model, process, event);
 	case EVENT_DEVICE:
 		return device_learn(&process->devices, &event->device);
+	case EVENT_CHIP:
+		return device_identify(&process->devices, &event->chip);
 	case EVENT_ALLOCATE:
 		return buffers_allocate(model, process, event);
 	case EVENT_FREE:

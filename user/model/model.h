@@ -21,6 +21,8 @@
  *   one that told no buffers (books_only) does so if every block of its books has a buffer in the table.
  * - EXEC and EXIT clear. Clearing is idempotent; events of a process that ended are ignored and
  *   counted.
+ * - The numbers of chips are a process's own. Only a CHIP event makes chips of two processes the same one;
+ *   chip_totals.h adds them up.
  * - OUT_OF_MEMORY changes no table: it is counted, with what everybody held at that moment.
  * - A free of an unknown object is counted in unknown_frees, or in double_frees when it was freed
  *   before, and never applied.

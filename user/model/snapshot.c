@@ -80,6 +80,7 @@ static void snapshot_devices(struct arena *arena, const struct process *process,
 		if (!chip->used_types)
 			continue;
 		device->device = chip->chip;
+		device->chip = chip->identity;
 		for (unsigned int type = 0; type < DEVICE_TYPES; type++) {
 			const struct device_figure *figure = &chip->figures[type];
 

@@ -64,6 +64,7 @@ struct snapshot_type { /* figures of one memory type on one chip */
 
 struct snapshot_device {
 	int32_t device; /* chip as the runtime numbers it; -1: buffers whose chips are not known */
+	struct chip_identity chip;
 	uint32_t type_count;
 	/* Those that were ever used, in order of enum memory_type; type MEMORY_TYPE_COUNT: it could not be read. */
 	struct snapshot_type types[MEMORY_TYPE_COUNT + 1];
