@@ -186,7 +186,7 @@ static void build_rebuilt(struct model_case *c)
 	build_rebuilt_in(c, 1);
 }
 
-/* Not everything could be found. */
+/* Not everything could be found; the chip has a name. */
 static void build_partial(struct model_case *c)
 {
 	case_birth(c, 1, BIRTH_ATTACH, 0);
@@ -195,6 +195,8 @@ static void build_partial(struct model_case *c)
 	case_found(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
 	case_books_unread(c, 1, DEVICE, MEMORY_DRAM, "swapped out");
 	case_census(c, 1, "partial");
+	c->clock_ns -= CASE_SECOND;
+	case_chip(c, 1, 0, "0000:c1:00.0", 0x100015441f0d4b3);
 	case_exit(c, 1, 0, 6);
 }
 

@@ -2,6 +2,7 @@
 /* Pieces of JSON that several outputs share; see json_fields.h. */
 #include "view/json_fields.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/escape.h"
@@ -175,4 +176,28 @@ void json_fields_census(json_t *object, const struct snapshot_census *census, bo
 	json_fields_u64(object, "books_differ", census->books_differ, failed);
 	json_fields_u64(object, "books_unread", census->books_unread, failed);
 	json_fields_u64(object, "unchecked_buffers", census->unchecked_buffers, failed);
+}
+
+static void json_fields_string_or_null(json_t *object, const char *key, const char *text, bool *failed)
+{
+	if (text && *text)
+		json_fields_string(object, key, text, failed);
+	else
+		json_fields_null(object, key, failed);
+}
+
+void json_fields_chip(json_t *object, const struct chip_identity *chip, bool *failed)
+{
+	char name[CHIP_NAME_LEN], id[20] = "";
+	json_t *told = json_object();
+
+	/* As the driver writes it, and the links that udev makes of it. */
+	if (chip->unique_id)
+		snprintf(id, sizeof(id), "%016llX", (unsigned long long)chip->unique_id);
+	json_fields_string_or_null(object, "name", chip_name(chip, name), failed);
+	json_fields_string_or_null(told, "unique_id", id, failed);
+	json_fields_string_or_null(told, "board", chip->board, failed);
+	json_fields_string_or_null(told, "pci", chip->pci, failed);
+	json_fields_string(told, "known_by", chip->known ? "driver" : "number", failed);
+	json_fields_set(object, "chip", told, failed);
 }

@@ -27,6 +27,9 @@ void json_fields_set(json_t *object, const char *key, json_t *value, bool *faile
 
 json_t *json_fields_text(const char *text, size_t len);          /* a string value, NULL: no memory */
 json_t *json_fields_chips(const int32_t *chips, uint32_t count); /* an array, NULL: no memory */
+
+/* "name" and "chip" of a device. */
+void json_fields_chip(json_t *object, const struct chip_identity *chip, bool *failed);
 /* The fields of a buffer, as in a summary's "buffers". */
 void json_fields_buffer(json_t *object, const struct snapshot_buffer *buffer, bool *failed);
 void json_fields_unmatched(json_t *object, const struct snapshot_unmatched *unmatched, bool *failed);

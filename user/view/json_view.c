@@ -110,7 +110,7 @@ static json_t *json_view_devices(const struct snapshot_process *process, bool *f
 				*failed = true;
 		}
 		json_fields_i64(object, "device", device->device, failed);
-		json_fields_null(object, "name", failed);
+		json_fields_chip(object, &device->chip, failed);
 		json_fields_set(object, "types", types, failed);
 		if (json_array_append_new(array, object))
 			*failed = true;

@@ -34,12 +34,16 @@ static struct text_total text_total(const struct snapshot_process *process)
 	return total;
 }
 
-static void text_device_name(struct strbuf *out, int32_t device)
+static void text_device_name(struct strbuf *out, const struct snapshot_device *device)
 {
-	if (device < 0)
+	char name[CHIP_NAME_LEN];
+
+	if (device->device < 0)
 		strbuf_adds(out, "Device unknown:");
+	else if (chip_name(&device->chip, name))
+		strbuf_addf(out, "Device %d (%s):", device->device, name);
 	else
-		strbuf_addf(out, "Device %d:", device);
+		strbuf_addf(out, "Device %d:", device->device);
 }
 
 static void text_device(struct strbuf *out, const struct snapshot_device *device)
@@ -54,7 +58,7 @@ static void text_device(struct strbuf *out, const struct snapshot_device *device
 		if (!buffers)
 			continue;
 		if (!any) {
-			text_device_name(out, device->device);
+			text_device_name(out, device);
 			strbuf_addc(out, '\n');
 		}
 		any = true;
