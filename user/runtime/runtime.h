@@ -92,8 +92,22 @@ struct library_plan {
 	char version_hint[64];                       /* the known layout row it agrees with, or "new layout" */
 };
 
+/*
+ * How the driver under a runtime names its chips, and by what rule the runtime numbers them. @numbering_symbol
+ * is a function that only those versions have which number the chips they have opened by PCI address, from 0.
+ */
+struct runtime_chips {
+	const char *node_folder; /* a device node is this and a number, at the end of a path: "/name/" */
+	const char *node_class;  /* of the nodes in sysfs, which also says that they are this driver's */
+	/* Files of a node in sysfs: 16 hex digits; a word. They need not be there. */
+	const char *unique_id_file, *board_file;
+	const char *numbering_library; /* its file's name begins so */
+	const char *numbering_symbol;
+};
+
 struct runtime {
 	const char *name;
+	const struct runtime_chips *chips; /* NULL: they are known by number only */
 	/*
 	 * Cheap test: does this file define the runtime's allocator? Called for every executable
 	 * mapping of every followed process, so it must not read more than hash tables.

@@ -339,8 +339,27 @@ static bool decode(const struct library_plan *p, enum probe_role role, const uin
 	return true;
 }
 
+/*
+ * The driver, tt-kmd: chardev.c names the nodes' class and makes the PCI device their parent,
+ * docs/sysfs-attributes.md has the files, telemetry.c their forms ("%08X%08X"; a word of a fixed list).
+ *
+ * The user-mode driver, tt-umd: PCIDevice::enumerate_devices() brings the chips that TT_VISIBLE_DEVICES leaves
+ * into an order, and TopologyDiscovery numbers them in that order; chips without a node (behind a cable) come
+ * after them. Since 305bb6b08 (2026-03-11) the order is that of the PCI address as text, by the function below.
+ * Before 6c6ba3b4a (2026-01-28) it was that of a unique id that is not the driver's, so nothing outside tells it.
+ */
+static const struct runtime_chips tt_metal_chips = {
+	.node_folder = "/tenstorrent/",
+	.node_class = "tenstorrent",
+	.unique_id_file = "tt_asic_id",
+	.board_file = "tt_card_type",
+	.numbering_library = "libtt-umd.so",
+	.numbering_symbol = "_ZN2tt3umd9PCIDevice21sort_ids_based_on_bdfERKSt6vectorIiSaIiEE",
+};
+
 const struct runtime tt_metal_runtime = {
 	.name = "tt-metal",
+	.chips = &tt_metal_chips,
 	.recognise = recognise,
 	.plan = plan,
 	.decode = decode,

@@ -180,23 +180,16 @@ bool procfs_parse_mapping(char *line, struct procfs_mapping *out)
 	return strlen(permissions) == 4 && permissions[2] == 'x';
 }
 
-/* Calls @visit for every line of the process's maps, until it returns something else than 0. */
-static int walk_maps(pid_t pid, int (*visit)(void *context, char *line), void *context)
+int procfs_lines(const char *path, int (*visit)(void *context, char *line), void *context)
 {
+	FILE *file = fopen(path, "re");
 	char *line = NULL;
 	size_t size = 0;
-	int fd, err = 0;
 	ssize_t len;
-	FILE *file;
+	int err = 0;
 
-	fd = proc_open(pid, "maps");
-	if (fd < 0)
-		return fd;
-	file = fdopen(fd, "r");
-	if (!file) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (!file)
+		return errno == ENOENT ? -ESRCH : -errno;
 	while (!err && (len = getline(&line, &size, file)) > 0) {
 		if (line[len - 1] == '\n')
 			line[len - 1] = 0;
@@ -208,6 +201,15 @@ static int walk_maps(pid_t pid, int (*visit)(void *context, char *line), void *c
 	free(line);
 	fclose(file);
 	return err;
+}
+
+/* Calls @visit for every line of the process's maps, until it returns something else than 0. */
+static int walk_maps(pid_t pid, int (*visit)(void *context, char *line), void *context)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	return procfs_lines(path, visit, context);
 }
 
 struct mapping_visit {

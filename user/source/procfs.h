@@ -59,6 +59,12 @@ int procfs_mapping_at(pid_t pid, uint64_t address, struct procfs_mapping *out);
 bool procfs_parse_mapping(char *line, struct procfs_mapping *out);
 
 /*
+ * Calls @visit for every line of a process's file, without newline, until it returns something else than 0,
+ * which is returned. 0, -ESRCH (also: it went away meanwhile), -EACCES, -ENOMEM.
+ */
+int procfs_lines(const char *path, int (*visit)(void *context, char *line), void *context);
+
+/*
  * Opens a file for reading if it is a regular one: opening a FIFO would block, opening a device may do
  * anything. A descriptor or -errno; -EINVAL for other kinds.
  */

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "source/chips.h"
 #include "source/pressure.h"
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
@@ -37,6 +38,8 @@ void tracer_emit(struct tracer *tracer, const struct event *event)
 {
 	struct tracked *tracked = tracer->holds ? tracked_by_process(&tracer->tracked, event->process) : NULL;
 
+	if (event->kind == EVENT_DEVICE || event->kind == EVENT_CLOSE)
+		tracer_note_device(tracer, event);
 	if (!tracked || !tracked->hold || !tracer_hold_back(tracked->hold, event))
 		tracer->callbacks.event(tracer->callbacks.context, event);
 }
@@ -68,8 +71,9 @@ int tracer_open(const struct tracer_options *options, const struct tracer_callba
 	tracer->options = *options;
 	tracer->callbacks = *callbacks;
 	tracer->libraries = libraries_new();
+	tracer->chips = chips_new("");
 	tracer->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (tracer->epoll_fd < 0 || !tracer->libraries) {
+	if (tracer->epoll_fd < 0 || !tracer->libraries || !tracer->chips) {
 		err = cannot_start(tracer->epoll_fd < 0 ? -errno : -ENOMEM);
 		goto fail;
 	}
@@ -101,6 +105,7 @@ void tracer_close(struct tracer *tracer)
 		return;
 	tracer_machine_free(tracer->machine);
 	libraries_free(tracer->libraries);
+	chips_free(tracer->chips);
 	map_watch_close(tracer->watch);
 	live_close(tracer->live);
 	tracked_fini(&tracer->tracked);
@@ -266,6 +271,7 @@ void tracer_dispatch(struct tracer *tracer)
 	tracer_collect_mapped(tracer);
 	n = tracer_drain(tracer);
 	tracer_look_at_due(tracer);
+	tracer_look_at_chips(tracer);
 	tracer_look_at_mappings(tracer);
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.u32)
@@ -302,6 +308,7 @@ void tracer_take_in(struct tracer *tracer)
 		tracer_drain(tracer);
 	} while (tracer->full_batch);
 	tracer_look_at_due(tracer);
+	tracer_look_at_chips(tracer);
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))
 		tracer_lookup_lost(tracer, tracked, time_ns);
 	tracer_check_probes(tracer);

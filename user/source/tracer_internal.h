@@ -2,7 +2,8 @@
 /*
  * What the parts of the live source share, and nobody else sees: tracer.c (the interface),
  * tracer_record.c (records and births), tracer_library.c (libraries in processes),
- * tracer_mapped.c (files that were mapped), tracer_machine.c (all processes of the machine).
+ * tracer_mapped.c (files that were mapped), tracer_machine.c (all processes of the machine),
+ * tracer_chips.c (what devices they use).
  */
 #ifndef BUFSCOPE_SOURCE_TRACER_INTERNAL_H
 #define BUFSCOPE_SOURCE_TRACER_INTERNAL_H
@@ -35,6 +36,7 @@ struct tracer {
 	struct live *live;
 	struct libraries *libraries;
 	struct map_watch *watch;
+	struct chips *chips;
 	int epoll_fd;
 	unsigned int idle_rounds;
 	bool asleep;
@@ -49,6 +51,7 @@ struct tracer {
 	uint64_t mapped_lost;
 	size_t holds;                   /* processes with a hold */
 	bool due;                       /* some process is to be looked at once the ring is empty */
+	bool chips_due;                 /* of some process it is to be asked which chips it uses */
 	bool draining;                  /* inside live_drain(), which cannot be entered twice */
 	struct tracer_machine *machine; /* NULL: only processes that were named, and their children */
 };
@@ -98,6 +101,12 @@ void tracer_look_at_due(struct tracer *tracer);
  * records: @tracked may be gone afterwards. @restart: the table is rebuilt.
  */
 void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, bool restart);
+
+/* tracer_chips.c */
+/* A process opened or closed a device: is it to be asked which chips it uses? */
+void tracer_note_device(struct tracer *tracer, const struct event *event);
+/* Asks, and tells. Not while records are taken in. */
+void tracer_look_at_chips(struct tracer *tracer);
 
 /* tracer_mapped.c */
 void tracer_collect_mapped(struct tracer *tracer);

@@ -109,6 +109,7 @@ static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t 
 	tracked->how = BIRTH_EXEC;
 	tracked->born_ns = tracked->covered_ns = time_ns;
 	tracked->runtime_count = 0;
+	tracked->chips_asked = 0;
 	tracer_emit_birth(tracer, tracked, previous, exec_count, start_ns);
 	tracer_scan(tracer, tracked);
 }

@@ -31,12 +31,14 @@ struct tracked {
 	uint32_t pid;
 	uint32_t process; /* number of the present (process, exec) pair */
 	enum birth_how how;
-	int pidfd;           /* of a process that was named to us; -1: none */
-	uint64_t born_ns;    /* when this address space began to be followed */
-	uint64_t covered_ns; /* no hit of it since then was passed over, and none was possible before; 0: not known */
-	uint64_t seen_ns;    /* whatever was mapped at this time is among its runtimes; 0: not looked at yet */
-	uint32_t user;       /* real uid */
-	bool due;            /* to be looked at once the ring is empty */
+	int pidfd;            /* of a process that was named to us; -1: none */
+	uint64_t born_ns;     /* when this address space began to be followed */
+	uint64_t covered_ns;  /* no hit of it since then was passed over, and none was possible before; 0: not known */
+	uint64_t seen_ns;     /* whatever was mapped at this time is among its runtimes; 0: not looked at yet */
+	uint32_t user;        /* real uid */
+	bool due;             /* to be looked at once the ring is empty */
+	bool chips_due;       /* likewise, for the chips it uses */
+	uint64_t chips_asked; /* a bit for each number that it was asked for */
 	struct tracer_hold *hold; /* while a census is awaited or taken */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */
