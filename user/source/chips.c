@@ -88,15 +88,15 @@ static void read_word(int folder, const char *name, char *out, size_t size)
 
 static uint64_t read_unique_id(int folder, const char *name)
 {
-	char word[32], *end;
+	char word[32];
 	uint64_t id;
 
 	read_word(folder, name, word, sizeof(word));
-	if (strlen(word) != 16 || !isxdigit((unsigned char)*word))
+	if (strlen(word) != 16 || strspn(word, "0123456789ABCDEFabcdef") != 16)
 		return 0;
-	id = strtoull(word, &end, 16);
+	id = strtoull(word, NULL, 16);
 	/* A chip that does not answer any more reads as all ones. */
-	return *end || id == UINT64_MAX ? 0 : id;
+	return id == UINT64_MAX ? 0 : id;
 }
 
 /* "0000:01:00.0"; the domain can have more digits. */
