@@ -116,6 +116,16 @@ static void dump_text(struct answering *answering)
 	write_text(answering, &text, text_view_summary(&text, &view, answering->snapshot));
 }
 
+static int dump_json(const struct answering *answering)
+{
+	struct summary_asked asked = {
+		.visible = answering->request->peer.sees_all ? "all" : "own",
+		.selection = answering->query.selective ? answering->request->options : NULL,
+	};
+
+	return summary_json(answering->answer->out, answering->snapshot, &asked);
+}
+
 static void answer_dump(struct answering *answering)
 {
 	FILE *out = answering->answer->out;
@@ -128,8 +138,7 @@ static void answer_dump(struct answering *answering)
 	else if (answering->query.format == QUERY_CSV)
 		err = csv_view_buffers(out, answering->snapshot);
 	else
-		err = summary_json(out, answering->snapshot,
-				   answering->query.selective ? answering->request->options : NULL);
+		err = dump_json(answering);
 	if (err == -ENOMEM)
 		fail_memory(answering);
 	else if (!answering->answer->exit_status)

@@ -15,11 +15,15 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-int summary_json(FILE *out, const struct snapshot *snapshot, const json_t *selection)
+int summary_json(FILE *out, const struct snapshot *snapshot, const struct summary_asked *asked)
 {
-	struct json_view view = {.version = BUFSCOPE_VERSION, .selection = selection};
+	struct json_view view = {.version = BUFSCOPE_VERSION};
 	struct utsname name;
 
+	if (asked) {
+		view.visible = asked->visible;
+		view.selection = asked->selection;
+	}
 	if (!uname(&name)) {
 		view.hostname = name.nodename;
 		view.kernel = name.release;

@@ -9,7 +9,13 @@
 
 struct snapshot;
 
-/* @selection: as in struct json_view. 0, -ENOMEM or -EIO. */
-int summary_json(FILE *out, const struct snapshot *snapshot, const json_t *selection);
+/* What a client of the service asked for and may see; members as in struct json_view. */
+struct summary_asked {
+	const char *visible;
+	const json_t *selection;
+};
+
+/* @asked: NULL when it is no answer to anybody. 0, -ENOMEM or -EIO. */
+int summary_json(FILE *out, const struct snapshot *snapshot, const struct summary_asked *asked);
 
 #endif

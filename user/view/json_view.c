@@ -306,6 +306,8 @@ static json_t *json_view_head(const struct json_view *view, const struct snapsho
 	json_fields_u64(object, "lost_records", snapshot->lost_records, failed);
 	json_fields_u64(object, "stops", snapshot->stops, failed);
 	json_fields_u64(object, "stopped_ns", snapshot->stopped_ns, failed);
+	if (view->visible)
+		json_fields_string(object, "visible", view->visible, failed);
 	if (view->selection)
 		json_fields_set(object, "selection", json_deep_copy(view->selection), failed);
 	return object;

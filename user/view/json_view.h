@@ -21,6 +21,7 @@ struct json_view {
 	const char *machine;
 	uint64_t boottime_ns; /* one instant on both clocks */
 	uint64_t realtime_ns;
+	const char *visible;     /* "all" or "own": whose processes may be in it; NULL: nobody asked a service */
 	const json_t *selection; /* what was asked for, if that is less than all; or NULL */
 };
 
