@@ -20,6 +20,10 @@ static const struct {
 	{"census", cmd_census, "census -p PID | --core FILE", "what a process holds now, or held when it dumped core"},
 	{"serve", cmd_serve, "serve [options]", "watch the whole machine and answer who asks"},
 	{"dump", cmd_dump, "dump [options]", "ask the service what is allocated now"},
+	{"ps", cmd_ps, "ps [options]", "who holds device memory: process, device, type; now and at most"},
+	{"mark", cmd_mark, "mark [NAME]", "give this moment a name; or list the names"},
+	{"diff", cmd_diff, "diff [options] MARK [MARK]", "what was added, freed and stayed between two moments"},
+	{"watch", cmd_watch, "watch [options]", "what grows from moment to moment, by type and size"},
 	{"check", cmd_check, "check [-p PID | FILE]", "what can be watched: this machine, a process, a library file"},
 };
 

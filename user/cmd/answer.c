@@ -3,11 +3,13 @@
 #include "cmd/answer.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/loop.h"
 #include "base/strbuf.h"
+#include "cmd/answering.h"
 #include "cmd/cmd.h"
 #include "cmd/gate.h"
 #include "cmd/query.h"
@@ -17,22 +19,13 @@
 #include "model/selection.h"
 #include "model/snapshot.h"
 #include "server/control.h"
+#include "source/procfs.h"
 #include "view/csv_view.h"
 #include "view/metrics_view.h"
+#include "view/ps_view.h"
 #include "view/text_view.h"
 
-struct answering {
-	const struct answer_source *source;
-	const struct control_request *request;
-	struct control_answer *answer;
-	struct query query;
-	struct snapshot *snapshot; /* of what was asked for and may be seen */
-};
-
-static void fail(struct answering *answering, int exit_status, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void fail(struct answering *answering, int exit_status, const char *format, ...)
+void answering_fail(struct answering *answering, int exit_status, const char *format, ...)
 {
 	va_list ap;
 
@@ -42,43 +35,55 @@ static void fail(struct answering *answering, int exit_status, const char *forma
 	va_end(ap);
 }
 
-static void fail_memory(struct answering *answering)
+void answering_fail_memory(struct answering *answering)
 {
-	fail(answering, CMD_EXIT_FAILED, "the service is out of memory");
+	answering_fail(answering, CMD_EXIT_FAILED, "the service is out of memory");
 }
 
-/* The text goes out as it is. */
-static void write_text(struct answering *answering, struct strbuf *text, int err)
+void answering_text(struct answering *answering, struct strbuf *text, int err)
 {
 	if (err)
-		fail_memory(answering);
+		answering_fail_memory(answering);
 	else
 		fwrite(strbuf_str(text), 1, text->len, answering->answer->out);
 	strbuf_fini(text);
 }
 
-static bool select_processes(struct answering *answering)
+bool answering_apply(struct answering *answering, struct snapshot *snapshot)
 {
 	const struct peer *peer = &answering->request->peer;
-	const char *visible = peer->sees_all ? "" : ", or it is not yours";
 	int64_t missing;
 	int err;
 
 	answering->query.selection.one_user = !peer->sees_all;
 	answering->query.selection.user = peer->user;
+	err = selection_apply(&answering->query.selection, snapshot, &missing);
+	if (err == -ESRCH)
+		answering_fail(answering, CMD_EXIT_FAILED, "process %lld is not there or uses no device runtime%s",
+			       (long long)missing, peer->sees_all ? "" : ", or it is not yours");
+	else if (err)
+		answering_fail(answering, CMD_EXIT_FAILED, "no process%s uses device %lld",
+			       peer->sees_all ? "" : " of yours", (long long)missing);
+	return !err;
+}
+
+bool answering_select(struct answering *answering)
+{
 	answering->snapshot = model_snapshot(answering->source->model, loop_now_ns());
 	if (!answering->snapshot) {
-		fail_memory(answering);
+		answering_fail_memory(answering);
 		return false;
 	}
-	err = selection_apply(&answering->query.selection, answering->snapshot, &missing);
-	if (err == -ESRCH)
-		fail(answering, CMD_EXIT_FAILED, "process %lld is not there or uses no device runtime%s",
-		     (long long)missing, visible);
-	else if (err)
-		fail(answering, CMD_EXIT_FAILED, "no process%s uses device %lld", peer->sees_all ? "" : " of yours",
-		     (long long)missing);
-	return !err;
+	return answering_apply(answering, answering->snapshot);
+}
+
+/* Why there is no process in the answer, without a word about what may not be seen. */
+static const char *nothing(const struct answering *answering)
+{
+	if (answering->query.selective)
+		return "Nothing of what was asked for is allocated.";
+	return answering->request->peer.sees_all ? "No process uses a device runtime."
+						 : "No process of yours uses a device runtime.";
 }
 
 /* ---- dump ---- */
@@ -89,15 +94,6 @@ static void check_gates(struct answering *answering)
 
 	if (!gate_holds(&answering->query.gate, answering->snapshot, answer->message, sizeof(answer->message)))
 		answer->exit_status = CMD_EXIT_GATE;
-}
-
-/* Why there is no process in the answer, without a word about what may not be seen. */
-static const char *nothing(const struct answering *answering)
-{
-	if (answering->query.selective)
-		return "Nothing of what was asked for is allocated.";
-	return answering->request->peer.sees_all ? "No process uses a device runtime."
-						 : "No process of yours uses a device runtime.";
 }
 
 static void dump_text(struct answering *answering)
@@ -113,7 +109,7 @@ static void dump_text(struct answering *answering)
 				 .nothing = nothing(answering)};
 	struct strbuf text = STRBUF_INIT;
 
-	write_text(answering, &text, text_view_summary(&text, &view, answering->snapshot));
+	answering_text(answering, &text, text_view_summary(&text, &view, answering->snapshot));
 }
 
 static int dump_json(const struct answering *answering)
@@ -131,7 +127,7 @@ static void answer_dump(struct answering *answering)
 	FILE *out = answering->answer->out;
 	int err = 0;
 
-	if (!select_processes(answering))
+	if (!answering_select(answering))
 		return;
 	if (answering->query.format == QUERY_TEXT)
 		dump_text(answering);
@@ -140,9 +136,45 @@ static void answer_dump(struct answering *answering)
 	else
 		err = dump_json(answering);
 	if (err == -ENOMEM)
-		fail_memory(answering);
+		answering_fail_memory(answering);
 	else if (!answering->answer->exit_status)
 		check_gates(answering);
+}
+
+/* ---- ps ---- */
+
+static const char *user_name(void *context, uint32_t user)
+{
+	const struct passwd *entry = getpwuid(user);
+
+	(void)context;
+	return entry ? entry->pw_name : NULL;
+}
+
+static uint32_t parent_of(void *context, uint32_t pid)
+{
+	struct procfs_stat stat;
+
+	(void)context;
+	return procfs_stat((pid_t)pid, &stat) ? 0 : (uint32_t)stat.parent;
+}
+
+static void answer_ps(struct answering *answering)
+{
+	struct ps_view view = {.style = answering->query.style,
+			       .user_name = user_name,
+			       .parent = parent_of,
+			       .nothing = nothing(answering)};
+	struct strbuf text = STRBUF_INIT;
+
+	if (!answering_select(answering))
+		return;
+	if (answering->query.format == QUERY_TEXT)
+		answering_text(answering, &text, ps_view(&text, &view, answering->snapshot));
+	else if (answering->query.format == QUERY_JSON)
+		answering_fail(answering, CMD_EXIT_USAGE, "\"ps\" answers text or csv; \"dump\" has it all as JSON");
+	else if (csv_view_processes(answering->answer->out, answering->snapshot) == -ENOMEM)
+		answering_fail_memory(answering);
 }
 
 /* ---- metrics ---- */
@@ -152,10 +184,10 @@ static void answer_metrics(struct answering *answering)
 	struct metrics_figures figures;
 	struct strbuf text = STRBUF_INIT;
 
-	if (!select_processes(answering))
+	if (!answering_select(answering))
 		return;
 	serve_metrics_figures(answering->source->metrics, answering->request->peer.sees_all, &figures);
-	write_text(answering, &text, metrics_write(answering->snapshot, &figures, &text));
+	answering_text(answering, &text, metrics_write(answering->snapshot, &figures, &text));
 }
 
 /* ---- all ---- */
@@ -164,8 +196,8 @@ static const struct {
 	const char *name;
 	void (*answer)(struct answering *answering);
 } commands[] = {
-	{"dump", answer_dump},
-	{"metrics", answer_metrics},
+	{"dump", answer_dump}, {"ps", answer_ps},       {"mark", answer_mark},
+	{"diff", answer_diff}, {"watch", answer_watch}, {"metrics", answer_metrics},
 };
 
 void answer_request(const struct answer_source *source, const struct control_request *request,
@@ -184,5 +216,6 @@ void answer_request(const struct answer_source *source, const struct control_req
 			return;
 		}
 	}
-	fail(&answering, CMD_EXIT_USAGE, "the service (bufscope %s) does not know this command", BUFSCOPE_VERSION);
+	answering_fail(&answering, CMD_EXIT_USAGE, "the service (bufscope %s) does not know this command",
+		       BUFSCOPE_VERSION);
 }

@@ -8,15 +8,21 @@
 
 struct control_answer;
 struct control_request;
+struct marks;
 struct model;
 struct serve_metrics;
 
 struct answer_source {
 	const struct model *model;
 	const struct serve_metrics *metrics;
+	const struct marks *marks;
 };
 
+/* In the server: opens what the answering process is to write to. 0 or -errno. */
+int answer_begin(struct control_request *request);
 void answer_request(const struct answer_source *source, const struct control_request *request,
 		    struct control_answer *answer);
+/* In the server: takes over what the answering process has written. */
+void answer_finish(struct marks *marks, struct control_request *request, struct control_answer *answer);
 
 #endif

@@ -15,6 +15,7 @@
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "event.h"
+#include "view/style.h"
 
 enum {
 	KEY_SOCKET = 0x400,
@@ -44,6 +45,23 @@ void ask_set(struct ask *ask, const char *key, json_t *value)
 {
 	if (json_object_set_new(ask->options, key, value))
 		no_memory();
+}
+
+void ask_set_word(struct ask *ask, const char *key, const char *words, const char *arg, const struct argp_state *state)
+{
+	const char *found = strstr(words, arg);
+	size_t len = strlen(arg);
+
+	if (!len || strchr(arg, ' ') || !found || found[-1] != ' ' || found[len] != ' ')
+		options_error(state, "--%s takes one of%s(not \"%s\")", key, words, arg);
+	ask_set(ask, key, json_string(arg));
+}
+
+void ask_set_buffers(struct ask *ask, const char *arg, const struct argp_state *state)
+{
+	uint32_t rows = options_buffers(arg, state);
+
+	ask_set(ask, "buffers", json_integer(rows == OPTIONS_ALL_BUFFERS ? -1 : (json_int_t)rows));
 }
 
 static void add(struct ask *ask, const char *key, json_t *value)
@@ -143,16 +161,27 @@ static const struct argp_option options_selection[] = {
 const struct argp ask_argp = {.options = options_all, .parser = parse};
 const struct argp ask_selection_argp = {.options = options_selection, .parser = parse_selection};
 
-int ask_and_print(struct ask *ask)
+void ask_style(const struct ask *ask, struct style *out)
 {
 	const char *term = getenv("TERM");
 	struct winsize size;
 
-	ask_set(ask, "utf8", json_boolean(!strcmp(nl_langinfo(CODESET), "UTF-8")));
-	if (isatty(STDOUT_FILENO)) {
-		ask_set(ask, "colour", json_boolean(ask->color && term && strcmp(term, "dumb")));
-		if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
-			ask_set(ask, "width", json_integer(size.ws_col));
-	}
+	*out = (struct style){.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
+	if (!isatty(STDOUT_FILENO))
+		return;
+	out->colour = ask->color && term && strcmp(term, "dumb");
+	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size))
+		out->width = size.ws_col;
+}
+
+int ask_and_print(struct ask *ask)
+{
+	struct style style;
+
+	ask_style(ask, &style);
+	ask_set(ask, "utf8", json_boolean(style.utf8));
+	ask_set(ask, "colour", json_boolean(style.colour));
+	if (style.width)
+		ask_set(ask, "width", json_integer(style.width));
 	return client_print(ask->socket, ask->request);
 }

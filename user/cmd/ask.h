@@ -23,6 +23,15 @@ extern const struct argp ask_selection_argp;
 void ask_init(struct ask *ask, const char *command);
 void ask_set(struct ask *ask, const char *key, json_t *value);
 
+/* Puts a string of a fixed set into the request, or a usage error. @words: each between two blanks. */
+void ask_set_word(struct ask *ask, const char *key, const char *words, const char *arg, const struct argp_state *state);
+/* Rows of buffers, as --buffers takes them. */
+void ask_set_buffers(struct ask *ask, const char *arg, const struct argp_state *state);
+
+/* How stdout wants its text. */
+struct style;
+void ask_style(const struct ask *ask, struct style *out);
+
 /* As the whole of a subcommand: how the terminal wants it, the request, the answer. The exit status. */
 int ask_and_print(struct ask *ask);
 

@@ -18,6 +18,10 @@ int cmd_attach(int argc, char **argv);
 int cmd_census(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_mark(int argc, char **argv);
+int cmd_diff(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 
 #endif

@@ -2,7 +2,6 @@
 /* bufscope dump: what is allocated now, asked of the service. */
 #include <argp.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "base/units.h"
 #include "cmd/ask.h"
@@ -34,18 +33,6 @@ static const struct argp_option argp_options[] = {
 	{0},
 };
 
-static void set_word(struct ask *ask, const char *key, const char *words, const char *arg,
-		     const struct argp_state *state)
-{
-	const char *found = strstr(words, arg);
-	size_t len = strlen(arg);
-
-	/* @words: each between two blanks. */
-	if (!len || strchr(arg, ' ') || !found || found[-1] != ' ' || found[len] != ' ')
-		options_error(state, "--%s takes one of%s(not \"%s\")", key, words, arg);
-	ask_set(ask, key, json_string(arg));
-}
-
 static json_t *size_of(const char *option, const char *arg, const struct argp_state *state)
 {
 	return json_integer((json_int_t)options_size(option, arg, state));
@@ -70,14 +57,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		ask_set(ask, "older_ns", json_integer((json_int_t)value));
 		return 0;
 	case KEY_SORT:
-		set_word(ask, "sort", " size age pid type address ", arg, state);
+		ask_set_word(ask, "sort", " size age pid type address ", arg, state);
 		return 0;
 	case KEY_BUFFERS:
-		value = options_buffers(arg, state);
-		ask_set(ask, "buffers", json_integer(value == OPTIONS_ALL_BUFFERS ? -1 : (json_int_t)value));
+		ask_set_buffers(ask, arg, state);
 		return 0;
 	case KEY_FORMAT:
-		set_word(ask, "format", " text json csv ", arg, state);
+		ask_set_word(ask, "format", " text json csv ", arg, state);
 		return 0;
 	case KEY_FAIL_IF_ANY:
 		ask_set(ask, "fail_if_any", json_true());

@@ -12,6 +12,7 @@
 #include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "cmd/confine.h"
+#include "cmd/marks.h"
 #include "cmd/options.h"
 #include "cmd/raise.h"
 #include "cmd/serve_metrics.h"
@@ -26,6 +27,7 @@ struct serve {
 	struct session *session;
 	struct control *control;
 	struct serve_metrics *metrics;
+	struct marks marks;
 	bool stop;
 };
 
@@ -63,24 +65,25 @@ static int begin(void *context, struct control_request *request)
 {
 	struct serve *serve = context;
 
-	(void)request;
 	session_settle(serve->session);
-	return 0;
+	return answer_begin(request);
 }
 
 static void answer(void *context, const struct control_request *request, struct control_answer *out)
 {
 	struct serve *serve = context;
-	struct answer_source source = {.model = session_model(serve->session), .metrics = serve->metrics};
+	struct answer_source source = {.model = session_model(serve->session),
+				       .metrics = serve->metrics,
+				       .marks = &serve->marks};
 
 	answer_request(&source, request, out);
 }
 
 static void finish(void *context, struct control_request *request, struct control_answer *out)
 {
-	(void)context;
-	(void)request;
-	(void)out;
+	struct serve *serve = context;
+
+	answer_finish(&serve->marks, request, out);
 }
 
 /* ---- the command ---- */
@@ -115,6 +118,7 @@ static int serve(const struct serve_options *options)
 out:
 	control_close(serve.control);
 	serve_metrics_close(serve.metrics);
+	marks_fini(&serve.marks);
 	session_close(serve.session);
 	if (notify_fd >= 0)
 		close(notify_fd);

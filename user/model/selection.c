@@ -151,8 +151,7 @@ static int selection_by_address(const void *a, const void *b)
 static int selection_by_type(const void *a, const void *b)
 {
 	const struct snapshot_buffer *left = a, *right = b;
-	uint64_t left_bytes = left->size_bytes * (left->chip_count ? left->chip_count : 1);
-	uint64_t right_bytes = right->size_bytes * (right->chip_count ? right->chip_count : 1);
+	uint64_t left_bytes = snapshot_buffer_bytes(left), right_bytes = snapshot_buffer_bytes(right);
 
 	if (left->type != right->type)
 		return left->type < right->type ? -1 : 1;
@@ -240,8 +239,6 @@ int selection_apply(const struct selection *selection, struct snapshot *snapshot
 	}
 	snapshot->process_count = kept;
 	err = selection_check(selection, snapshot, missing);
-	if (err)
-		return err;
 	kept = 0;
 	for (size_t i = 0; i < snapshot->process_count; i++) {
 		struct snapshot_process *process = &list[i];
@@ -261,5 +258,5 @@ int selection_apply(const struct selection *selection, struct snapshot *snapshot
 	for (size_t i = 0; i < kept; i++)
 		snapshot->exact = snapshot->exact && list[i].exact;
 	selection_sort(selection, snapshot);
-	return 0;
+	return err;
 }

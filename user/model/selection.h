@@ -39,7 +39,8 @@ struct selection {
 /*
  * Takes out of @snapshot what is not selected and puts the rest in order. Figures of devices become
  * those of the selected buffers when only some are selected; peaks and the counts of a process stay.
- * 0; -ESRCH or -ENODEV: *missing is the process or device that was named and is not there.
+ * 0; -ESRCH or -ENODEV: *missing is the process or device that was named and is not there; the rest is
+ * selected all the same.
  */
 int selection_apply(const struct selection *selection, struct snapshot *snapshot, int64_t *missing);
 

@@ -11,11 +11,22 @@
 #include "model/arena.h"
 #include "model/process.h"
 #include "model/reasons.h"
+#include "model/snapshot_internal.h"
 
 struct snapshot_owner {
 	struct snapshot snapshot; /* first: the public pointer is this one */
 	struct arena arena;
 };
+
+struct snapshot *snapshot_new(struct arena **arena)
+{
+	struct snapshot_owner *owner = calloc(1, sizeof(*owner));
+
+	if (!owner)
+		return NULL;
+	*arena = &owner->arena;
+	return &owner->snapshot;
+}
 
 void snapshot_free(struct snapshot *snapshot)
 {
@@ -107,8 +118,7 @@ static void snapshot_devices(struct arena *arena, const struct process *process,
 static int snapshot_by_size(const void *a, const void *b)
 {
 	const struct snapshot_buffer *left = a, *right = b;
-	uint64_t left_bytes = left->size_bytes * (left->chip_count ? left->chip_count : 1);
-	uint64_t right_bytes = right->size_bytes * (right->chip_count ? right->chip_count : 1);
+	uint64_t left_bytes = snapshot_buffer_bytes(left), right_bytes = snapshot_buffer_bytes(right);
 
 	if (left_bytes != right_bytes)
 		return left_bytes > right_bytes ? -1 : 1;
@@ -278,22 +288,21 @@ static void snapshot_processes(struct arena *arena, const struct model *model, s
 
 struct snapshot *model_snapshot(const struct model *model, uint64_t now_ns)
 {
-	struct snapshot_owner *owner = calloc(1, sizeof(*owner));
-	struct snapshot *out;
+	struct arena *arena;
+	struct snapshot *out = snapshot_new(&arena);
 
-	if (!owner)
+	if (!out)
 		return NULL;
-	out = &owner->snapshot;
 	out->now_ns = now_ns;
 	out->exact = true;
 	out->lost_records = model->lost_records;
 	out->stops = model->stops;
 	out->stopped_ns = model->stopped_ns;
-	snapshot_processes(&owner->arena, model, out);
-	out->reasons = reasons_of_model(&owner->arena, model, &out->reason_count);
+	snapshot_processes(arena, model, out);
+	out->reasons = reasons_of_model(arena, model, &out->reason_count);
 	if (out->reason_count)
 		out->exact = false;
-	if (owner->arena.failed) {
+	if (arena->failed) {
 		snapshot_free(out);
 		return NULL;
 	}

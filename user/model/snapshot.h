@@ -54,6 +54,12 @@ struct snapshot_buffer {
 	enum buffer_state state;
 };
 
+/* What a buffer counts in sums of sizes: once for each chip that it lies on. */
+static inline uint64_t snapshot_buffer_bytes(const struct snapshot_buffer *buffer)
+{
+	return buffer->size_bytes * (buffer->chip_count ? buffer->chip_count : 1);
+}
+
 struct snapshot_type { /* figures of one memory type on one chip */
 	enum memory_type type;
 	uint64_t live_buffers, live_bytes;

@@ -74,8 +74,8 @@ int procfs_stat(pid_t pid, struct procfs_stat *out)
 		goto out;
 	/* The name may hold anything, parentheses too: fields count from the last one. */
 	rest = strrchr(strbuf_str(&text), ')');
-	if (!rest || sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			    &state, &flags, &start) != 3) {
+	if (!rest || sscanf(rest + 1, " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			    &state, &out->parent, &flags, &start) != 4) {
 		err = -EINVAL;
 		goto out;
 	}

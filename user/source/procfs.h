@@ -17,6 +17,7 @@ struct strbuf;
 
 struct procfs_stat {
 	uint64_t start_ns; /* CLOCK_BOOTTIME, in steps of a clock tick (10 ms) */
+	pid_t parent;      /* 0: none */
 	bool kernel_thread;
 	char name[16]; /* the kernel's, cut off */
 	bool exiting;  /* this thread is on its way out */

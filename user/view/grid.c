@@ -30,36 +30,50 @@ static size_t grid_width(const struct grid *grid, size_t column, struct strbuf *
 	return known ? width : 0;
 }
 
-/* Leaves out columns until the rest fits: sets their widths to 0. */
-static void grid_drop(const struct grid *grid, size_t *widths, size_t limit)
+/* Leaves out columns until the rest fits: sets their widths to 0. Returns what they take. */
+static size_t grid_drop(const struct grid *grid, size_t *widths, size_t limit)
 {
 	for (;;) {
 		size_t total = GRID_INDENT, worst = GRID_MAX_COLUMNS;
 
 		for (size_t i = 0; i < grid->column_count; i++) {
+			bool cut = grid->cut_width && i == grid->cut_column && grid->cut_width < widths[i];
+
 			if (!widths[i])
 				continue;
-			total += widths[i] + GRID_GAP;
+			total += (cut ? grid->cut_width : widths[i]) + GRID_GAP;
 			if (grid->column(i)->drop &&
 			    (worst == GRID_MAX_COLUMNS || grid->column(i)->drop > grid->column(worst)->drop))
 				worst = i;
 		}
 		if (total - GRID_GAP <= limit || worst == GRID_MAX_COLUMNS)
-			return;
+			return total - GRID_GAP;
 		widths[worst] = 0;
 	}
 }
 
-static void grid_cell(struct strbuf *line, const char *text, size_t width, bool right)
+/* @left: what the others leave over. */
+static void grid_cut(const struct grid *grid, size_t *widths, size_t left)
+{
+	size_t *width = &widths[grid->cut_column];
+
+	if (grid->cut_width && *width > grid->cut_width + left)
+		*width = grid->cut_width + left;
+}
+
+static void grid_cell(struct strbuf *line, const struct style *style, const char *text, size_t width, bool right)
 {
 	size_t columns = style_columns(text, strlen(text));
 	int pad = (int)(columns < width ? width - columns : 0);
 
-	strbuf_addf(line, "%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
+	strbuf_addf(line, "%*s", right ? pad : 0, "");
+	style_fit(line, style, text, width);
+	strbuf_addf(line, "%*s", right ? 0 : pad, "");
 }
 
 /* One line; @row behind the last: the heading. */
-static void grid_line(struct strbuf *out, const struct grid *grid, const size_t *widths, size_t row)
+static void grid_line(struct strbuf *out, const struct style *style, const struct grid *grid, const size_t *widths,
+		      size_t row)
 {
 	struct strbuf cell = STRBUF_INIT;
 	const char *gap = "  ";
@@ -73,7 +87,7 @@ static void grid_line(struct strbuf *out, const struct grid *grid, const size_t 
 		else
 			strbuf_adds(&cell, grid->column(i)->title);
 		strbuf_adds(out, gap);
-		grid_cell(out, strbuf_str(&cell), widths[i], grid->column(i)->right);
+		grid_cell(out, style, strbuf_str(&cell), widths[i], grid->column(i)->right);
 	}
 	if (strbuf_error(&cell))
 		out->error = strbuf_error(&cell);
@@ -87,15 +101,17 @@ int grid_print(struct strbuf *out, const struct style *style, const struct grid 
 {
 	size_t widths[GRID_MAX_COLUMNS] = {0};
 	struct strbuf cell = STRBUF_INIT;
+	size_t taken;
 
 	for (size_t i = 0; i < grid->column_count; i++)
 		widths[i] = grid_width(grid, i, &cell);
 	strbuf_fini(&cell);
-	grid_drop(grid, widths, style_width(style));
+	taken = grid_drop(grid, widths, style_width(style));
+	grid_cut(grid, widths, taken < style_width(style) ? style_width(style) - taken : 0);
 	style_on(out, style, STYLE_DIM);
-	grid_line(out, grid, widths, grid->row_count);
+	grid_line(out, style, grid, widths, grid->row_count);
 	style_off(out, style);
 	for (size_t row = 0; row < grid->row_count; row++)
-		grid_line(out, grid, widths, row);
+		grid_line(out, style, grid, widths, row);
 	return strbuf_error(out);
 }

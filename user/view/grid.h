@@ -24,6 +24,8 @@ struct grid {
 	const struct grid_column *(*column)(size_t column);
 	void (*cell)(struct strbuf *out, const void *context, size_t row, size_t column);
 	const void *context;
+	/* A column whose text is cut where the width does not do, and the width that it has at least; 0: none. */
+	size_t cut_column, cut_width;
 };
 
 /* Heading and rows, indented by two, without blanks at the ends of lines. 0 or -ENOMEM. */

@@ -129,6 +129,13 @@ void phrase_removed(struct strbuf *out, const struct style *style, const struct 
 	phrase_end(out, process);
 }
 
+void phrase_growth(struct strbuf *out, uint64_t now_bytes, uint64_t before_bytes)
+{
+	if (now_bytes != before_bytes)
+		strbuf_addc(out, now_bytes > before_bytes ? '+' : '-');
+	units_size(out, now_bytes > before_bytes ? now_bytes - before_bytes : before_bytes - now_bytes);
+}
+
 void phrase_since(struct strbuf *out, const struct snapshot_process *process, uint64_t time_ns)
 {
 	if (!time_ns || time_ns < process->observed_ns) {

@@ -21,6 +21,8 @@ void phrase_end(struct strbuf *out, const struct snapshot_process *process);   /
 /* "Removed 381 buffers (403.84 MB) from PID 12345, exited with status 0", with its mark. */
 void phrase_removed(struct strbuf *out, const struct style *style, const struct snapshot_process *process,
 		    uint64_t device_buffers, uint64_t bytes);
+/* "+1.00 MB", "-12.0 KB", "0 B" */
+void phrase_growth(struct strbuf *out, uint64_t now_bytes, uint64_t before_bytes);
 /* "+12.4 s" after the start of observation; "?" when it is not known. */
 void phrase_since(struct strbuf *out, const struct snapshot_process *process, uint64_t time_ns);
 /* "1.00 MB L1 on device 0"; what of a failed allocation is not known is said. */
