@@ -64,6 +64,8 @@ static void forget_request(struct client *client)
 	if (client->request.file >= 0)
 		close(client->request.file);
 	client->request.file = -1;
+	client->request.command = NULL;
+	client->request.options = NULL;
 	json_decref(client->parsed);
 	client->parsed = NULL;
 }
@@ -197,6 +199,8 @@ static void start_answer(struct client *client)
 		tell_end(client, 1, "the service is out of memory: try again");
 		return;
 	}
+	if (client->request.file < 0)
+		forget_request(client); /* the child has its own */
 	client->child = child;
 	client->state = CLIENT_ANSWERED;
 	control->answer_count++;
