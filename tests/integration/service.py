@@ -32,6 +32,17 @@ def user(uid, gid=65534, groups=()):
         os.setgroups(before)
 
 
+class Place:
+    """A folder that every user reaches; sockets want a short path."""
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="bufscope-")
+        os.chmod(self.path, 0o755)
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 class Server(Program):
     """
     `bufscope serve` with a socket in a folder of its own that every user reaches. It serves when this is
@@ -39,8 +50,8 @@ class Server(Program):
     """
 
     def __init__(self, folder, options=(), name="serve", path=None, prefix=(), **kwargs):
-        self.place = tempfile.mkdtemp(prefix="bufscope-")
-        os.chmod(self.place, 0o755)
+        self.folder_of_socket = Place()
+        self.place = self.folder_of_socket.path
         self.socket = path or os.path.join(self.place, "control")
         super().__init__([*prefix, BUFSCOPE, "serve", "--socket", self.socket, *options], folder, name, **kwargs)
         self.wait_stderr("serving at")
@@ -54,7 +65,7 @@ class Server(Program):
 
     def kill(self):
         super().kill()
-        shutil.rmtree(self.place, ignore_errors=True)
+        self.folder_of_socket.remove()
 
     def command(self, *arguments):
         """The command line of a client: command("dump", "--format", "json")."""
