@@ -248,7 +248,8 @@ int selection_apply(const struct selection *selection, struct snapshot *snapshot
 		if (selection_of_buffers(selection)) {
 			selection_buffers(selection, process, snapshot->now_ns);
 			selection_devices(selection, process);
-			if (!process->buffer_count)
+			/* Whether one that is not exact has such buffers nobody knows: it stays, with its reasons. */
+			if (!process->buffer_count && process->exact)
 				continue;
 		}
 		list[kept++] = *process;
