@@ -271,8 +271,18 @@ def test_nobody_answers(tmp_path):
 def test_a_silent_service(tmp_path, monkeypatch):
     """Who accepts and says nothing is given up."""
     monkeypatch.setattr(bufscope_client, "TIMEOUT_SECONDS", 0.2)
+    given_up = threading.Event()
+
+    def be_silent():
+        with listener.accept()[0]:
+            given_up.wait(harness.HANG_SECONDS)
+
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "control"))
         listener.listen()
-        with pytest.raises(bufscope_client.CutOff, match="did not end its answer"):
+        thread = threading.Thread(target=be_silent, daemon=True)
+        thread.start()
+        with pytest.raises(bufscope_client.CutOff, match="timed out"):
             bufscope_client.dump(socket_path=str(tmp_path / "control"))
+        given_up.set()
+        thread.join()
