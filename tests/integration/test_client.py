@@ -111,7 +111,7 @@ def test_what_is_left_is_told(place, number, name):
     place.write("test_leaves.py", LEAVES % name)
     results, output = place.pytest()
     assert results == {"test_clean": "passed", "test_leaves_something": "error"}, output
-    assert ("1 buffers are still allocated" if name == "device_memory" else "1 buffers (4.0 KB) are still allocated") in output
+    assert ("1 buffers are still allocated" if name == "device_memory" else "1 buffers (4.0 KB) still allocated") in output
 
 
 def test_killed(server, program):
@@ -168,7 +168,7 @@ def test_what_the_service_refuses(server, program):
         return caught.value
 
     error = refused("dump", pids=[program.pid], fail_if_any=True)
-    assert (error.exit_status, str(error)) == (3, "3 buffers (16.0 KB) are still allocated")
+    assert (error.exit_status, str(error)) == (3, "--fail-if-any: 3 buffers (16.0 KB) still allocated")
     assert "REMAINING ALLOCATED BUFFERS" in error.answer
     for error in (refused("dump", colour_of_the_box="red"), refused("nothing")):
         assert error.exit_status == 2 and str(error) and not error.answer
