@@ -111,7 +111,7 @@ def test_what_is_left_is_told(place, number, name):
     place.write("test_leaves.py", LEAVES % name)
     results, output = place.pytest()
     assert results == {"test_clean": "passed", "test_leaves_something": "error"}, output
-    assert ("1 buffers are still allocated" if name == "device_memory" else "1 buffers (4.0 KB) still allocated") in output
+    assert ("1 buffers are still allocated" if name == "device_memory" else "--fail-if-any: 1 buffer (4.0 KB) still allocated") in output
 
 
 def test_killed(server, program):
