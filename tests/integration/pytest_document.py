@@ -28,9 +28,9 @@ def blocks(document):
         return re.findall(r"^```python\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
 
 
-def block(first_line, number=0):
-    """A block of docs/pytest.md."""
-    return [text for text in blocks("pytest.md") if text.startswith(first_line + "\n")][number]
+def block(first_line):
+    """All that docs/pytest.md shows of one file."""
+    return "\n\n".join(text for text in blocks("pytest.md") if text.startswith(first_line + "\n"))
 
 
 class Place:

@@ -6,6 +6,7 @@ with the real one: test_pytest_fixture.py.
 import ast
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -48,6 +49,33 @@ def test_leaves_something(%s):
 '''
 
 
+ADDED = '''
+import pytest
+import ttnn
+
+
+def some(device, count):
+    return [ttnn.empty((1, 1, 32, 32), ttnn.bfloat16, ttnn.TILE_LAYOUT, device, ttnn.DRAM_MEMORY_CONFIG) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def device():
+    device = ttnn.open_device(device_id=0)
+    kept = some(device, 5)
+    yield device
+    del kept
+
+
+def test_added(device, added_memory):
+    model = some(device, 3)
+    del model[0]
+    change = added_memory()
+    assert [change[key] for key in ("added_buffers", "freed_buffers", "stayed_buffers")] == [2, 0, 5]
+    process, = change["processes"]
+    assert [buffer["size_bytes"] for buffer in process["added"]] == [2048, 2048]
+'''
+
+
 @pytest.fixture
 def library(tmp_path_factory):
     """A copy that no other program on this machine maps."""
@@ -85,7 +113,8 @@ def place(request, server, tmp_path):
 
 
 def test_the_fixture_has_four_lines():
-    fixture, = [node for node in ast.parse(pytest_document.block("# conftest.py")).body if isinstance(node, ast.FunctionDef)]
+    fixture, = [node for node in ast.parse(pytest_document.block("# conftest.py")).body
+                if isinstance(node, ast.FunctionDef) and node.name == "device_memory"]
     assert fixture.body[-1].end_lineno - fixture.body[0].lineno + 1 == 4
 
 
@@ -104,14 +133,25 @@ def test_four_steps(place):
     assert seen == [("before-cleanup", 15, 0), ("after-close", 0, 15), ("after-gc", 0, 0)]
 
 
-@pytest.mark.parametrize("number, name", ((0, "device_memory"), (1, "nothing_left")), ids=("client", "command"))
-def test_what_is_left_is_told(place, number, name):
-    place.write("conftest.py", pytest_document.block("# conftest.py", number))
+@pytest.mark.parametrize("name, said", (("device_memory", "1 buffers are still allocated"),
+                                        ("added_memory", "4096 bytes more than before"),
+                                        ("nothing_left", "--fail-if-any: 1 buffer (4.0 KB) still allocated")),
+                         ids=("device_memory", "added_memory", "nothing_left"))
+def test_what_is_left_is_told(place, name, said):
+    place.write("conftest.py", pytest_document.block("# conftest.py"))
     place.write("test_clean.py", "import ttnn\n\n\ndef test_clean(%s):\n    ttnn.open_device(device_id=0)\n" % name)
     place.write("test_leaves.py", LEAVES % name)
     results, output = place.pytest()
     assert results == {"test_clean": "passed", "test_leaves_something": "error"}, output
-    assert ("1 buffers are still allocated" if name == "device_memory" else "--fail-if-any: 1 buffer (4.0 KB) still allocated") in output
+    assert said in output
+    assert name != "nothing_left" or re.search(r"^  added +1 buffers?, 4.0 KB", output, re.MULTILINE), output
+
+
+def test_what_was_there_before_does_not_count(place):
+    place.write("conftest.py", pytest_document.block("# conftest.py"))
+    place.write("test_added.py", ADDED)
+    results, output = place.pytest()
+    assert results == {"test_added": "passed"}, output
 
 
 def test_killed(server, program):

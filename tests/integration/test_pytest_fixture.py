@@ -28,6 +28,18 @@ def test_books(device_memory):
     program = Recorder()
     program.ask = device_memory
     workload.four_steps(program, 15)
+
+
+def test_added(added_memory):
+    program = workload.Program()
+    mesh = program.open()
+    model = [program.tensor(mesh) for _ in range(3)]
+    program.free(model.pop())
+    change = added_memory()
+    process, = change["processes"]
+    assert (change["added_buffers"], process["exact"]) == (2, True)
+    assert sorted(buffer["address"] for buffer in process["added"]) == sorted(tensor.buffer_address() for tensor in model)
+    program.close(mesh)
 '''
 
 
@@ -79,7 +91,7 @@ def test_four_steps(server, kind, tmp_path):
         records = place.records()
     finally:
         place.close()
-    expected = ("test_books", "test_four_steps") if kind == "n150" else ("test_books",)
+    expected = ["test_books", "test_added"] + (["test_four_steps"] if kind == "n150" else [])
     assert results == dict.fromkeys(expected, "passed"), output
     for record in records:
         process = record["process"]
