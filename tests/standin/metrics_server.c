@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/strbuf.h"
@@ -46,6 +47,10 @@ static int render(void *context, enum metrics_format format, struct strbuf *out)
 	struct snapshot *snapshot;
 	int err;
 
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	server->figures.snapshot_realtime_ns = (uint64_t)now.tv_sec * CASE_SECOND + (uint64_t)now.tv_nsec;
 	server->renders++;
 	if (server->failing)
 		return -ENOMEM;

@@ -265,14 +265,24 @@ int metrics_fd(const struct metrics *metrics)
 	return metrics->fd;
 }
 
+static unsigned int metrics_readers(struct metrics *metrics)
+{
+	return MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS)->num_connections;
+}
+
 void metrics_dispatch(struct metrics *metrics)
 {
+	unsigned int readers;
 	uint64_t expired;
 
 	/* Nothing there is no failure: the timer is only one of the reasons. */
 	if (read(metrics->timer, &expired, sizeof(expired)) < 0 && errno != EAGAIN)
 		log_debug("metrics: timer: %s", strerror(errno));
-	MHD_run(metrics->daemon);
+	/* When all places are taken it listens no more, and again only at the beginning of a run. */
+	do {
+		readers = metrics_readers(metrics);
+		MHD_run(metrics->daemon);
+	} while (metrics_readers(metrics) < readers);
 	metrics_set_timer(metrics);
 }
 
