@@ -263,6 +263,8 @@ static void test_names_that_lie(void **state)
 	add_node("1:7", "0000:01:00.0", "00000000000000A2\n", "n300\n");
 	link_to("/sys/dev/char/1:7/subsystem", "../../../../class/mem");
 	add_node("1:5", "virtual", "00000000000000A3\n", "n300\n");
+	/* The number of what is no device. */
+	add_node("0:0", "0000:02:00.0", "00000000000000A4\n", "n300\n");
 	assert_int_equal(look(&found), 0);
 	assert_int_equal(found.count, 0);
 	/* Two names of one device, in whatever folder, are one chip. */
