@@ -23,7 +23,7 @@ BPFTOOL ?= $(or $(shell command -v bpftool 2>/dev/null),/usr/sbin/bpftool)
 CPPFLAGS += -D_GNU_SOURCE -DBUFSCOPE_VERSION='"$(VERSION)"' -Iuser -Ibpf -I$(BUILD)/gen
 CFLAGS ?= -O2 -g
 CFLAGS_ALL := -std=gnu11 -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -fno-strict-aliasing $(CFLAGS)
-LDLIBS := -lbpf -lelf -lz -lcapstone -ljansson -lzstd -lcap-ng -lseccomp -lmicrohttpd
+LDLIBS := -lbpf -lelf -lz -lcapstone -ljansson -lzstd -lcap-ng -lseccomp -lmicrohttpd -lncursesw
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 USER_SRC := $(sort $(shell find user -name '*.c'))

@@ -13,8 +13,8 @@ if_root=
 [ "${1-}" != --if-root ] || { if_root=yes; shift; }
 
 # g++ for its library: clang++ builds the stand-in runtime with it.
-build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev"
-test="adduser binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc python3 python3-pytest python3-jsonschema python3-pip python3-venv prometheus qemu-system-x86 systemd util-linux zstd"
+build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev libncurses-dev"
+test="adduser binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc python3 python3-pytest python3-jsonschema python3-pip python3-venv prometheus qemu-system-x86 systemd tmux util-linux zstd"
 case "${1-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;

@@ -24,6 +24,7 @@ static const struct {
 	{"mark", cmd_mark, "mark [NAME]", "give this moment a name; or list the names"},
 	{"diff", cmd_diff, "diff [options] MARK [MARK]", "what was added, freed and stayed between two moments"},
 	{"watch", cmd_watch, "watch [options]", "what grows from moment to moment, by type and size"},
+	{"top", cmd_top, "top [options]", "see live who holds which device's memory, asked of the service"},
 	{"check", cmd_check, "check [-p PID | FILE]", "what can be watched: this machine, a process, a library file"},
 };
 

@@ -29,26 +29,26 @@ json_t *client_new_request(const char *command)
 			 command, "options");
 }
 
-static int connect_to(const char *path)
+int client_connect(const char *path, int flags, char *why, size_t size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, err;
 
 	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
-		log_error("\"%s\" is too %s for the path of a socket", path, *path ? "long" : "short");
+		snprintf(why, size, "\"%s\" is too %s for the path of a socket", path, *path ? "long" : "short");
 		return *path ? -ENAMETOOLONG : -EINVAL;
 	}
 	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return fd;
 	err = -errno;
 	if (fd >= 0)
 		close(fd);
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		log_error("no bufscope service answers at %s: \"sudo bufscope serve\" starts one", path);
+		snprintf(why, size, "no bufscope service answers at %s: \"sudo bufscope serve\" starts one", path);
 	else
-		log_error("cannot ask the bufscope service at %s: %s", path, strerror(-err));
+		snprintf(why, size, "cannot ask the bufscope service at %s: %s", path, strerror(-err));
 	return err;
 }
 
@@ -118,11 +118,13 @@ static int read_answer(int fd, struct answer *answer)
 int client_request(const char *path, json_t *request, client_writer write, void *context, int *exit_status)
 {
 	struct answer answer = {.path = client_socket(path), .write = write, .context = context};
+	char why[CLIENT_WHY];
 	int fd, err;
 
 	*exit_status = CMD_EXIT_FAILED;
-	fd = connect_to(answer.path);
+	fd = client_connect(answer.path, 0, why, sizeof(why));
 	if (fd < 0) {
+		log_error("%s", why);
 		json_decref(request);
 		return fd;
 	}

@@ -7,11 +7,19 @@
 
 #include <jansson.h>
 
+#define CLIENT_WHY 512 /* bytes that do for one line about what went wrong */
+
 /* A piece of the answer. 0 or -errno: then no more of it is wanted. */
 typedef int (*client_writer)(void *context, const char *text, size_t len);
 
 /* Where the service is: @path if it is not NULL, else BUFSCOPE_SOCKET, else the usual place. */
 const char *client_socket(const char *path);
+
+/*
+ * Connects to the service at @path (not NULL). The descriptor, or -errno with one line about it in @why. Nothing is
+ * waited for with @flags SOCK_NONBLOCK: -EAGAIN when others are still waiting to be let in.
+ */
+int client_connect(const char *path, int flags, char *why, size_t size);
 
 /* A request of @command with no options yet; those go into its member "options". NULL: no memory. */
 json_t *client_new_request(const char *command);

@@ -22,6 +22,7 @@ int cmd_ps(int argc, char **argv);
 int cmd_mark(int argc, char **argv);
 int cmd_diff(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 
 #endif

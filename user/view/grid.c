@@ -10,8 +10,8 @@
 #define GRID_INDENT 2
 #define GRID_GAP    2
 
-/* 0: the column is left out. */
-static size_t grid_width(const struct grid *grid, size_t column, struct strbuf *cell)
+/* 0: the column is left out. What fails is noted in @out. */
+static size_t grid_width(const struct grid *grid, size_t column, struct strbuf *cell, struct strbuf *out)
 {
 	const struct grid_column *head = grid->column(column);
 	size_t width = strlen(head->title);
@@ -22,6 +22,8 @@ static size_t grid_width(const struct grid *grid, size_t column, struct strbuf *
 
 		strbuf_reset(cell);
 		grid->cell(cell, grid->context, row, column);
+		if (strbuf_error(cell))
+			out->error = strbuf_error(cell);
 		columns = style_columns(strbuf_str(cell), cell->len);
 		if (columns > width)
 			width = columns;
@@ -86,11 +88,11 @@ static void grid_line(struct strbuf *out, const struct style *style, const struc
 			grid->cell(&cell, grid->context, row, i);
 		else
 			strbuf_adds(&cell, grid->column(i)->title);
+		if (strbuf_error(&cell))
+			out->error = strbuf_error(&cell);
 		strbuf_adds(out, gap);
 		grid_cell(out, style, strbuf_str(&cell), widths[i], grid->column(i)->right);
 	}
-	if (strbuf_error(&cell))
-		out->error = strbuf_error(&cell);
 	strbuf_fini(&cell);
 	while (!strbuf_error(out) && out->len && out->data[out->len - 1] == ' ')
 		out->data[--out->len] = '\0';
@@ -104,7 +106,7 @@ int grid_print(struct strbuf *out, const struct style *style, const struct grid 
 	size_t taken;
 
 	for (size_t i = 0; i < grid->column_count; i++)
-		widths[i] = grid_width(grid, i, &cell);
+		widths[i] = grid_width(grid, i, &cell, out);
 	strbuf_fini(&cell);
 	taken = grid_drop(grid, widths, style_width(style));
 	grid_cut(grid, widths, taken < style_width(style) ? style_width(style) - taken : 0);
