@@ -134,7 +134,7 @@ static void test_figures(void **state)
 {
 	struct top_data *data = load("top.json");
 	const struct top_process *process = top_data_process(data, "1200.990000000000.0");
-	const struct top_device *device = top_data_device(process, 0);
+	const struct top_device *device = top_data_device(process, "0000:01:00.0");
 
 	(void)state;
 	assert_string_equal(data->host, "lab1");
@@ -149,7 +149,7 @@ static void test_figures(void **state)
 	/* A chip's own allocator is smaller here than the mesh's: not added, not chosen. */
 	assert_int_equal(device->capacity_bytes[MEMORY_DRAM], 12863504384);
 	assert_int_equal(device->capacity_bytes[MEMORY_TRACE], 0);
-	device = top_data_device(top_data_process(data, "1400.990000000000.0"), 5);
+	device = top_data_device(top_data_process(data, "1400.990000000000.0"), "1400.990000000000.0 5");
 	assert_int_equal(device->types[MEMORY_DRAM].bytes, 8 << 20);
 	assert_int_equal(device->types[MEMORY_DRAM].held_bytes, 4 << 20);
 	assert_int_equal(device->types[MEMORY_DRAM].taken_bytes, 8 << 20);
@@ -223,7 +223,7 @@ static void test_down_and_up(void **state)
 	begin(&screen, "top.json", 80, 24);
 	press(&screen, "jjE");
 	assert_int_equal(screen.state.level, TOP_DEVICE);
-	assert_int_equal(screen.state.device, 2);
+	assert_string_equal(screen.state.device, "0000:03:00.0");
 	assert_int_equal(screen.rows.count, 2);
 	press(&screen, "E");
 	assert_string_equal(screen.state.process, "1200.990000000000.0");
@@ -242,7 +242,7 @@ static void test_down_and_up(void **state)
 	assert_int_equal(screen.rows.cursor, 2);
 	/* From the list of all processes it is all devices, and back again. */
 	press(&screen, "jjjE");
-	assert_int_equal(screen.state.device, TOP_ALL_DEVICES);
+	assert_string_equal(screen.state.device, "");
 	assert_int_equal(screen.state.level, TOP_PROCESS);
 	press(&screen, "BB");
 	assert_int_equal(screen.state.level, TOP_OVERVIEW);
@@ -498,10 +498,11 @@ static void test_scrolls_to_the_cursor(void **state)
 	(void)state;
 	strbuf_adds(&text, "{\"schema\": \"bufscope.summary/1\", \"processes\": [");
 	for (int i = 0; i < 300; i++)
-		strbuf_addf(&text,
-			    "%s{\"id\": \"%d.1.0\", \"pid\": %d, \"devices\": [{\"device\": %d, \"types\": [{\"type\": "
-			    "\"DRAM\", \"live_buffers\": 1, \"live_bytes\": %d}]}]}",
-			    i ? "," : "", i + 1, i + 1, i % 64, 1000 - i);
+		strbuf_addf(
+			&text,
+			"%s{\"id\": \"%d.1.0\", \"pid\": %d, \"devices\": [{\"device\": 0, \"name\": \"n\", \"chip\": {\"known_by\": \"driver\", \"pci\": \"%d\"}, \"types\": [{\"type\": "
+			"\"DRAM\", \"live_buffers\": 1, \"live_bytes\": %d}]}]}",
+			i ? "," : "", i + 1, i + 1, i % 64, 1000 - i);
 	strbuf_adds(&text, "]}");
 	screen.data = top_data_parse(strbuf_str(&text), text.len, user_name);
 	assert_non_null(screen.data);

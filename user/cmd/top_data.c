@@ -125,12 +125,33 @@ static struct top_device *device_of(const struct top_process *process, int32_t c
 	return NULL;
 }
 
-static void read_device(struct top_data *data, const json_t *object, struct top_device *device)
+static void read_chip(struct top_data *data, const json_t *object, const struct top_process *process,
+		      struct top_device *device)
 {
-	const json_t *types = json_object_get(object, "types");
+	const json_t *chip = json_object_get(object, "chip");
+	struct strbuf key = STRBUF_INIT, name = STRBUF_INIT;
 
 	device->number = (int32_t)json_integer_value(json_object_get(object, "device"));
 	device->name = keep_escaped(data, string(object, "name"));
+	if (!strcmp(string(chip, "known_by"), "driver")) {
+		device->key = device->short_name = keep_escaped(data, string(chip, "pci"));
+		return;
+	}
+	strbuf_addf(&key, "%s %d", process->id, device->number);
+	device->key = keep(data, &key);
+	if (device->number < 0)
+		strbuf_addf(&name, "? of %u", process->pid);
+	else
+		strbuf_addf(&name, "%d of %u", device->number, process->pid);
+	device->short_name = keep(data, &name);
+}
+
+static void read_device(struct top_data *data, const json_t *object, struct top_process *process)
+{
+	struct top_device *device = &process->devices[process->device_count++];
+	const json_t *types = json_object_get(object, "types");
+
+	read_chip(data, object, process, device);
 	for (size_t i = 0; i < json_array_size(types); i++) {
 		const json_t *row = json_array_get(types, i);
 		enum memory_type type = type_of(row);
@@ -212,7 +233,7 @@ static void read_process(struct top_data *data, const json_t *object, top_data_u
 	if (data->arena.failed)
 		return;
 	for (size_t i = 0; i < json_array_size(devices); i++)
-		read_device(data, json_array_get(devices, i), &process->devices[process->device_count++]);
+		read_device(data, json_array_get(devices, i), process);
 	for (size_t i = 0; i < json_array_size(allocators); i++)
 		read_allocator(data, json_array_get(allocators, i), process);
 	for (size_t i = 0; i < json_array_size(buffers); i++)
@@ -276,9 +297,13 @@ const struct top_process *top_data_process(const struct top_data *data, const ch
 	return NULL;
 }
 
-const struct top_device *top_data_device(const struct top_process *process, int32_t chip)
+const struct top_device *top_data_device(const struct top_process *process, const char *key)
 {
-	return process ? device_of(process, chip) : NULL;
+	for (size_t i = 0; process && i < process->device_count; i++) {
+		if (!strcmp(process->devices[i].key, key))
+			return &process->devices[i];
+	}
+	return NULL;
 }
 
 void top_figures_add(struct top_figures *sum, const struct top_figures *figures)

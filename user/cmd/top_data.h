@@ -26,8 +26,14 @@ struct top_figures {
 
 /* A chip as one process uses it. */
 struct top_device {
-	int32_t number;   /* the runtime's; -1: buffers whose chips are not known */
-	const char *name; /* of the chip, or "" */
+	int32_t number; /* the runtime's, in this process; -1: buffers whose chips are not known */
+	/*
+	 * Equal where it is one chip. Numbers of two processes prove nothing, containers have their own: without
+	 * the driver's word a chip is this process's alone.
+	 */
+	const char *key;
+	const char *name;       /* "n300 0000:01:00.0", or "" */
+	const char *short_name; /* "0000:01:00.0", or "0 of 1200": a number and a process */
 	struct top_figures types[TOP_TYPES];
 	uint64_t peak_bytes[TOP_TYPES];
 	uint64_t capacity_bytes[TOP_TYPES]; /* 0: not known */
@@ -70,7 +76,7 @@ void top_data_free(struct top_data *data);
 
 /* NULL: not there. */
 const struct top_process *top_data_process(const struct top_data *data, const char *id);
-const struct top_device *top_data_device(const struct top_process *process, int32_t chip);
+const struct top_device *top_data_device(const struct top_process *process, const char *key);
 
 void top_figures_add(struct top_figures *sum, const struct top_figures *figures);
 

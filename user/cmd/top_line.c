@@ -126,14 +126,6 @@ void top_line_pad(struct strbuf *out, size_t columns)
 		strbuf_addf(out, "%*s", (int)(columns - have), "");
 }
 
-void top_line_device(struct strbuf *out, int32_t device)
-{
-	if (device < 0)
-		strbuf_addc(out, '?');
-	else
-		strbuf_addf(out, "%d", device);
-}
-
 void top_line_growth(struct strbuf *out, int64_t bytes)
 {
 	if (!bytes) {

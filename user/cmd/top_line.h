@@ -22,10 +22,9 @@ void top_lines_spread(struct top_lines *lines, enum top_style style, struct strb
 /* Empty lines up to the room there is. */
 void top_lines_fill(struct top_lines *lines);
 
-void top_line_device(struct strbuf *out, int32_t device); /* "0"; "?" */
-void top_line_growth(struct strbuf *out, int64_t bytes);  /* "+1.00 MB", "-12 B", "0" */
-void top_line_pad(struct strbuf *out, size_t columns);    /* blanks, until the text has that many */
-size_t top_line_columns(const char *text);                /* styles take none */
+void top_line_growth(struct strbuf *out, int64_t bytes); /* "+1.00 MB", "-12 B", "0" */
+void top_line_pad(struct strbuf *out, size_t columns);   /* blanks, until the text has that many */
+size_t top_line_columns(const char *text);               /* styles take none */
 /* "48% 5.75/11.98 GB" */
 void top_line_figure(struct strbuf *out, const struct top_figures *figures, uint64_t capacity_bytes);
 /* A bar and that figure in @width columns, the last @figure of them for the figure. No bar without a capacity. */

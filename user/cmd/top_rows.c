@@ -22,40 +22,40 @@ static void add_chip(struct top_sums *sums, int32_t chip)
 		sums->chips[sums->chip_count++] = chip;
 }
 
-/* @device and @type may be all of them: TOP_ALL_DEVICES, -1. Returns whether the process was ever there. */
-static bool add_process(struct top_sums *sums, const struct top_process *process, int32_t device, int type)
+/* @chip and @type may be all of them: "", -1. Returns whether the process was ever there. */
+static bool add_process(struct top_sums *sums, const struct top_process *process, const char *chip, int type)
 {
 	bool there = false;
 
 	for (size_t d = 0; d < process->device_count; d++) {
-		const struct top_device *chip = &process->devices[d];
+		const struct top_device *device = &process->devices[d];
 
-		if (device != TOP_ALL_DEVICES && chip->number != device)
+		if (*chip && strcmp(device->key, chip))
 			continue;
 		there = true;
 		for (int t = 0; t < TOP_TYPES; t++) {
-			const struct top_figures *figures = &chip->types[t];
+			const struct top_figures *figures = &device->types[t];
 
 			if (type >= 0 && t != type)
 				continue;
 			top_figures_add(&sums->types[t], figures);
 			top_figures_add(&sums->all, figures);
-			if (chip->capacity_bytes[t] > sums->capacity_bytes[t])
-				sums->capacity_bytes[t] = chip->capacity_bytes[t];
+			if (device->capacity_bytes[t] > sums->capacity_bytes[t])
+				sums->capacity_bytes[t] = device->capacity_bytes[t];
 			if (figures->buffers || figures->held_buffers)
-				add_chip(sums, chip->number);
-			if (device != TOP_ALL_DEVICES)
-				sums->peak_bytes += chip->peak_bytes[t];
+				add_chip(sums, device->number);
+			if (*chip)
+				sums->peak_bytes += device->peak_bytes[t];
 		}
 	}
 	return there;
 }
 
 /* @id: of one process, or NULL: of all. */
-static void add_up(struct top_sums *sums, const struct top_data *data, const char *id, int32_t device, int type)
+static void add_up(struct top_sums *sums, const struct top_data *data, const char *id, const char *chip, int type)
 {
 	for (size_t i = 0; data && i < data->process_count; i++) {
-		if ((!id || !strcmp(data->processes[i].id, id)) && add_process(sums, &data->processes[i], device, type))
+		if ((!id || !strcmp(data->processes[i].id, id)) && add_process(sums, &data->processes[i], chip, type))
 			sums->processes++;
 	}
 }
@@ -69,12 +69,12 @@ static struct top_sums *sum(struct top_rows *rows, const struct top_data *data, 
 	if (!sums)
 		return NULL;
 	if (of->process)
-		sums->processes = add_process(sums, of->process, of->device, of->type);
+		sums->processes = add_process(sums, of->process, of->chip, of->type);
 	else
-		add_up(sums, data, NULL, of->device, of->type);
+		add_up(sums, data, NULL, of->chip, of->type);
 	if (!mark)
 		return sums;
-	add_up(&then, mark, id, of->device, of->type);
+	add_up(&then, mark, id, of->chip, of->type);
 	sums->grown_bytes = (int64_t)(sums->all.bytes - then.all.bytes);
 	sums->grown_buffers = (int64_t)(sums->all.buffers - then.all.buffers);
 	return sums;
@@ -108,9 +108,8 @@ static struct top_row *add_row(struct building *building, enum top_kind kind)
 	row = &rows->rows[rows->count++];
 	memset(row, 0, sizeof(*row));
 	row->kind = kind;
-	row->device = building->state->device;
+	row->chip = building->state->device;
 	row->type = -1;
-	row->name = "";
 	return row;
 }
 
@@ -130,15 +129,15 @@ static void add_devices(struct building *building)
 			struct top_row *row;
 			size_t i = 0;
 
-			while (i < rows->count && rows->rows[i].device != device->number)
+			while (i < rows->count && strcmp(rows->rows[i].chip, device->key))
 				i++;
 			if (i < rows->count)
 				continue;
 			row = add_row(building, TOP_DEVICES);
 			if (!row)
 				return;
-			row->device = device->number;
-			row->name = device->name;
+			row->chip = device->key;
+			row->device = device;
 			add_sums(building, row);
 		}
 	}
@@ -157,7 +156,7 @@ static bool passes(const struct building *building, enum top_kind kind, const st
 	return false;
 }
 
-static void add_processes(struct building *building, int32_t device)
+static void add_processes(struct building *building)
 {
 	struct strbuf text = STRBUF_INIT;
 
@@ -165,7 +164,7 @@ static void add_processes(struct building *building, int32_t device)
 		const struct top_process *process = &building->data->processes[i];
 		struct top_row *row;
 
-		if (device != TOP_ALL_DEVICES && !top_data_device(process, device))
+		if (*building->state->device && !top_data_device(process, building->state->device))
 			continue;
 		strbuf_reset(&text);
 		strbuf_addf(&text, "%u %s %s %s", process->pid, process->user, process->command, process->cgroup);
@@ -174,7 +173,6 @@ static void add_processes(struct building *building, int32_t device)
 		row = add_row(building, TOP_PROCESSES);
 		if (!row)
 			break;
-		row->device = device;
 		row->process = process;
 		add_sums(building, row);
 	}
@@ -197,26 +195,31 @@ static void add_types(struct building *building)
 	}
 }
 
-static bool lies_on(const struct snapshot_buffer *buffer, int32_t device)
+/* @device: NULL: any. */
+static bool lies_on(const struct snapshot_buffer *buffer, const struct top_device *device)
 {
-	for (uint32_t i = 0; i < buffer->chip_count; i++) {
-		if (buffer->chips[i] == device)
+	for (uint32_t i = 0; device && i < buffer->chip_count; i++) {
+		if (buffer->chips[i] == device->number)
 			return true;
 	}
-	return device == TOP_ALL_DEVICES || (!buffer->chip_count && device < 0);
+	return !device || (!buffer->chip_count && device->number < 0);
 }
 
 static void add_buffers(struct building *building)
 {
 	const struct top_state *state = building->state;
 	const struct top_process *process = building->rows->process;
+	const struct top_device *device = top_data_device(process, state->device);
 	struct strbuf text = STRBUF_INIT;
 
+	/* The process has left the device that the user looks at. */
+	if (*state->device && !device)
+		return;
 	for (size_t i = 0; i < process->buffer_count; i++) {
 		const struct snapshot_buffer *buffer = &process->buffers[i];
 		struct top_row *row;
 
-		if ((int)buffer->type != state->type || !lies_on(buffer, state->device))
+		if ((int)buffer->type != state->type || !lies_on(buffer, device))
 			continue;
 		strbuf_reset(&text);
 		for (size_t c = 0; *state->filter[TOP_BUFFERS] && c < column_buffer_count; c++) {
@@ -247,6 +250,18 @@ static int down(uint64_t a, uint64_t b)
 	return up(b, a);
 }
 
+/* Chips that the driver names come first, then those of each process. */
+static int by_chip(const struct top_device *a, const struct top_device *b)
+{
+	bool a_named = *a->name, b_named = *b->name;
+
+	if (a_named != b_named)
+		return b_named - a_named;
+	if (!a_named && a->number != b->number)
+		return (a->number > b->number) - (a->number < b->number);
+	return strcmp(a->key, b->key);
+}
+
 static int by_name(const struct top_row *a, const struct top_row *b)
 {
 	if (a->buffer)
@@ -256,7 +271,7 @@ static int by_name(const struct top_row *a, const struct top_row *b)
 							  : strcmp(a->process->id, b->process->id);
 	if (a->kind == TOP_KIND_TYPES)
 		return a->type - b->type;
-	return (a->device > b->device) - (a->device < b->device);
+	return by_chip(a->device, b->device);
 }
 
 static int by_size(const struct top_row *a, const struct top_row *b)
@@ -331,7 +346,7 @@ void top_rows_next_sort(const struct top_rows *rows, struct top_state *state)
 static void row_key(const struct top_row *row, char *key)
 {
 	if (row->kind == TOP_DEVICES)
-		snprintf(key, TOP_MAX_KEY, "device %d", row->device);
+		snprintf(key, TOP_MAX_KEY, "device %s", row->chip);
 	else if (row->kind == TOP_PROCESSES)
 		snprintf(key, TOP_MAX_KEY, "process %s", row->process->id);
 	else if (row->kind == TOP_KIND_TYPES)
@@ -380,7 +395,7 @@ void top_rows_enter(const struct top_rows *rows, struct top_state *state)
 		return;
 	if (row->kind == TOP_DEVICES) {
 		state->level = TOP_DEVICE;
-		state->device = row->device;
+		snprintf(state->device, sizeof(state->device), "%s", row->chip);
 	} else if (row->kind == TOP_PROCESSES) {
 		state->level = TOP_PROCESS;
 		snprintf(state->process, sizeof(state->process), "%s", row->process->id);
@@ -397,11 +412,11 @@ void top_rows_leave(struct top_state *state)
 {
 	if (state->level == TOP_TYPE) {
 		state->level = TOP_PROCESS;
-	} else if (state->level == TOP_PROCESS && state->device != TOP_ALL_DEVICES) {
+	} else if (state->level == TOP_PROCESS && *state->device) {
 		state->level = TOP_DEVICE;
 	} else {
 		state->level = TOP_OVERVIEW;
-		state->device = TOP_ALL_DEVICES;
+		*state->device = '\0';
 	}
 }
 
@@ -417,16 +432,17 @@ enum top_kind top_rows_kind(const struct top_rows *rows, const struct top_state 
 void top_state_init(struct top_state *state)
 {
 	memset(state, 0, sizeof(*state));
-	state->device = TOP_ALL_DEVICES;
 }
 
 static void add_places(struct building *building)
 {
 	struct top_rows *rows = building->rows;
-	struct top_row place = {.device = building->state->device, .type = -1};
+	struct top_row place = {.chip = building->state->device, .type = -1};
 
-	if (place.device != TOP_ALL_DEVICES)
-		rows->device = sum(rows, building->data, building->state->mark, &place);
+	if (*place.chip)
+		rows->device_sums = sum(rows, building->data, building->state->mark, &place);
+	for (size_t i = 0; *place.chip && !rows->device && i < building->data->process_count; i++)
+		rows->device = top_data_device(&building->data->processes[i], place.chip);
 	if (building->state->level >= TOP_PROCESS)
 		rows->process = place.process = top_data_process(building->data, building->state->process);
 	if (building->state->level == TOP_TYPE)
@@ -444,7 +460,7 @@ int top_rows_build(struct top_rows *rows, const struct top_data *data, struct to
 	if (state->level == TOP_OVERVIEW)
 		add_devices(&building);
 	if (state->level <= TOP_DEVICE)
-		add_processes(&building, state->device);
+		add_processes(&building);
 	else if (state->level == TOP_PROCESS && rows->process)
 		add_types(&building);
 	else if (rows->process)

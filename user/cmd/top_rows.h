@@ -13,9 +13,8 @@
 #include "cmd/top_data.h"
 #include "model/arena.h"
 
-#define TOP_ALL_DEVICES INT32_MIN
-#define TOP_MAX_KEY     96 /* bytes of what names a row, or a process */
-#define TOP_MAX_FILTER  64
+#define TOP_MAX_KEY    96 /* bytes of what names a row, a process or a chip */
+#define TOP_MAX_FILTER 64
 
 enum top_level {
 	TOP_OVERVIEW = 0, /* devices, and below them all processes */
@@ -40,7 +39,7 @@ struct top_cursor {
 
 struct top_state {
 	enum top_level level;
-	int32_t device;            /* TOP_ALL_DEVICES, or where the user descended */
+	char device[TOP_MAX_KEY];  /* key of the chip where the user descended; "": all devices */
 	char process[TOP_MAX_KEY]; /* its id */
 	int type;
 	struct top_cursor cursor[TOP_LEVELS];
@@ -64,9 +63,9 @@ struct top_sums {
 
 struct top_row {
 	enum top_kind kind;
-	int32_t device;
+	const char *chip;                /* its key, "": all devices */
+	const struct top_device *device; /* a device: as one of its processes has it */
 	int type;
-	const char *name; /* of the device, or "" */
 	const struct top_process *process;
 	const struct snapshot_buffer *buffer;
 	bool fresh; /* a buffer allocated since the mark */
@@ -81,7 +80,8 @@ struct top_rows {
 	size_t cursor;
 	const struct top_process *process; /* where the user is, at TOP_PROCESS and TOP_TYPE; NULL: it has ended */
 	struct top_sums *here;             /* of the whole place; NULL: its process has ended */
-	struct top_sums *device;           /* of the device that the user is on, with all its processes; or NULL */
+	const struct top_device *device;   /* that the user is on, as one of its processes has it; or NULL */
+	struct top_sums *device_sums;      /* with all its processes; or NULL */
 };
 
 void top_state_init(struct top_state *state);

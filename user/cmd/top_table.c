@@ -11,8 +11,9 @@
 #include "view/phrase.h"
 #include "view/style.h"
 
-#define MIN_COMMAND 18 /* columns for a command, the gap before it included */
-#define TWO_BARS    64 /* a screen this wide has room for a second bar, and for how many processes there are */
+#define MIN_COMMAND 18  /* columns for a command, the gap before it included */
+#define LONG_NAMES  100 /* a screen this wide has room for the whole names of devices */
+#define TWO_BARS    64  /* a screen this wide has room for a second bar, and for how many processes there are */
 
 /* Some rows of one kind that stand below each other. */
 struct section {
@@ -91,6 +92,7 @@ struct bars {
 	size_t count;     /* types with a bar: on a narrow screen only DRAM */
 	size_t width;     /* of each */
 	size_t figure[2]; /* of it, for its figure */
+	size_t at;        /* the column where they begin, behind the device's name */
 };
 
 static void growth_cell(struct strbuf *out, const struct top_sums *sums)
@@ -99,11 +101,25 @@ static void growth_cell(struct strbuf *out, const struct top_sums *sums)
 	strbuf_addf(out, " (%+lld)", (long long)sums->grown_buffers);
 }
 
+static const char *device_name(const struct section *section, size_t row)
+{
+	const struct top_device *device = row_of(section, row)->device;
+
+	return section->lines->frame->width >= LONG_NAMES && *device->name ? device->name : device->short_name;
+}
+
+/* @fixed: columns behind the bars. */
 static void measure(const struct section *section, struct bars *bars, size_t fixed)
 {
 	size_t width = section->lines->frame->width;
 	struct strbuf text = STRBUF_INIT;
 
+	for (size_t i = 0; i < section->count; i++) {
+		if (strlen(device_name(section, i)) > bars->at)
+			bars->at = strlen(device_name(section, i));
+	}
+	bars->at = (bars->at > strlen("device") ? bars->at : strlen("device")) + 4;
+	fixed += bars->at;
 	bars->count = width >= TWO_BARS ? 2 : 1;
 	bars->width = width > fixed + bars->count ? (width - fixed) / bars->count - 1 : 1;
 	for (size_t i = 0; i < section->count; i++) {
@@ -128,11 +144,12 @@ static void devices(struct section *section)
 	struct strbuf text = STRBUF_INIT;
 	struct bars bars = {0};
 
-	measure(section, &bars, 10 + (wide ? 6 : 0) + (mark ? 18 : 0));
-	strbuf_adds(&text, "  device  ");
+	measure(section, &bars, (wide ? 6 : 0) + (mark ? 18 : 0));
+	strbuf_adds(&text, "  device");
+	top_line_pad(&text, bars.at);
 	for (size_t type = 0; type < bars.count; type++) {
 		strbuf_adds(&text, memory_type_name((enum memory_type)type));
-		top_line_pad(&text, 10 + (type + 1) * (bars.width + 1));
+		top_line_pad(&text, bars.at + (type + 1) * (bars.width + 1));
 	}
 	strbuf_addf(&text, "%s%s", wide ? "procs" : "", mark ? "  since mark" : "");
 	add_heading(section, &text, 0);
@@ -141,8 +158,8 @@ static void devices(struct section *section)
 
 		strbuf_reset(&text);
 		strbuf_adds(&text, "  ");
-		top_line_device(&text, row->device);
-		top_line_pad(&text, 10);
+		strbuf_adds(&text, device_name(section, i));
+		top_line_pad(&text, bars.at);
 		for (size_t type = 0; type < bars.count; type++) {
 			top_line_usage(&text, &row->sums->types[type], row->sums->capacity_bytes[type], bars.width,
 				       bars.figure[type]);

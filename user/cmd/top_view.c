@@ -61,9 +61,9 @@ static void place(struct top_lines *lines, const struct top_rows *rows, const st
 	if (state->level == TOP_OVERVIEW) {
 		strbuf_addf(&text, " %zu process%s: ", data->process_count, data->process_count == 1 ? "" : "es");
 	} else {
-		strbuf_adds(&text, state->device == TOP_ALL_DEVICES ? " all devices" : " device ");
-		if (state->device != TOP_ALL_DEVICES)
-			top_line_device(&text, state->device);
+		strbuf_adds(&text, *state->device ? " device " : " all devices");
+		if (rows->device)
+			strbuf_adds(&text, *rows->device->name ? rows->device->name : rows->device->short_name);
 	}
 	if (state->level >= TOP_PROCESS && rows->process)
 		strbuf_addf(&text, " > PID %u", rows->process->pid);
@@ -228,7 +228,7 @@ int top_view(struct strbuf *out, const struct top_frame *frame, const struct top
 			process(&lines, rows->process, data);
 		/* Rows are what it is about: on a low screen they go first. */
 		if (state->level > TOP_OVERVIEW && lines.room - lines.count > 12)
-			bars(&lines, rows->device);
+			bars(&lines, rows->device_sums);
 		top_table(&lines, rows, state, data);
 	}
 	if (frame->height)
