@@ -156,21 +156,37 @@ static struct snapshot *recall(struct answering *answering, const char *name)
 	return snapshot;
 }
 
+static bool has_process(const struct snapshot *snapshot, int64_t pid)
+{
+	for (size_t i = 0; i < snapshot->process_count; i++) {
+		if (snapshot->processes[i].pid == pid)
+			return true;
+	}
+	return false;
+}
+
 /* A process may be there at one of the moments only: that is no mistake of who asks. */
 static bool narrow(struct answering *answering, struct snapshot *from, struct snapshot *to)
 {
 	struct selection *selection = &answering->query.selection;
-	int64_t missing_from, missing_to;
-	bool known;
+	int64_t missing;
+	bool devices;
 
 	selection->one_user = !answering->request->peer.sees_all;
 	selection->user = answering->request->peer.user;
-	known = !selection_apply(selection, from, &missing_from);
-	known |= !selection_apply(selection, to, &missing_to);
-	if (!known)
-		answering_fail(answering, CMD_EXIT_FAILED, "process or device %lld is at neither moment",
-			       (long long)missing_to);
-	return known;
+	devices = selection_apply(selection, from, &missing) != -ENODEV;
+	devices |= selection_apply(selection, to, &missing) != -ENODEV;
+	for (size_t i = 0; i < selection->pids.count; i++) {
+		int64_t pid = selection->pids.values[i];
+
+		if (!has_process(from, pid) && !has_process(to, pid)) {
+			answering_fail(answering, CMD_EXIT_FAILED, "process %lld is at neither moment", (long long)pid);
+			return false;
+		}
+	}
+	if (!devices)
+		answering_fail(answering, CMD_EXIT_FAILED, "device %lld is used at neither moment", (long long)missing);
+	return devices;
 }
 
 static void write_difference(struct answering *answering, const struct difference *difference)
