@@ -89,6 +89,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/asan/libbufscope.a
 # The stand-in's source goes in by .incbin, which -MMD does not see.
 $(BUILD)/tests/unit/test_tt_metal: tests/unit/standin_tt_metal.cpp
 
+# Its clock can be turned.
+$(BUILD)/tests/unit/test_control: LDLIBS += -Wl,--wrap=clock_gettime
+
 unit: $(UNIT_BIN)
 
 $(BUILD)/tests/check_vmlinux: tests/check_vmlinux.c
