@@ -60,8 +60,8 @@ standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-wor
 
 # Fuzz targets: libFuzzer, so all of it by clang. tests/check-fuzz runs them; docs/testing.md tells how to fuzz for longer.
 FUZZ_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_LIB_SRC := $(filter user/base/% user/elf/% user/model/% user/runtime/% user/view/% user/event.c user/cmd/options.c \
-	user/source/decode.c user/source/procfs.c user/source/core_%,$(LIB_SRC))
+FUZZ_LIB_SRC := $(filter user/base/% user/elf/% user/model/% user/runtime/% user/view/% user/event.c user/cmd/options.c user/cmd/query.c \
+	user/server/protocol.c user/source/decode.c user/source/procfs.c user/source/core_%,$(LIB_SRC))
 FUZZ_BIN := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 $(BUILD)/fuzz/user/%.o: user/%.c

@@ -6,6 +6,7 @@
 
 The seeds are in the tree, so that a replay does not depend on this machine's compiler and linker.
 """
+import json
 import os
 import random
 import struct
@@ -146,8 +147,23 @@ def change_seeds():
     seed("census", "changed", bytes(numbers.randrange(256) for _ in range(48)))
 
 
+def protocol_seeds():
+    """The first byte is where the stream is cut, the rest frames."""
+    def frame(command, **options):
+        body = json.dumps({"protocol": 1, "client": "0", "command": command, "options": options}).encode()
+        return struct.pack(">I", len(body)) + body
+    seed("protocol", "dump", b"\x80" + frame("dump", format="json", pids=[1, 2], devices=[0, -1], types=["DRAM", "L1_SMALL"],
+                                             users=[0], min_size=1, older_ns=2, sort="age"))
+    seed("protocol", "text", b"\xff" + frame("dump", format="text", buffers=-1, fail_if_any=True, fail_above=5, utf8=True,
+                                             colour=False, width=20, sort="address"))
+    seed("protocol", "marks", b"\0" + frame("mark", name="a") + frame("diff", **{"from": "a", "to": "b:1"}))
+    seed("protocol", "wrong", b"\x10" + frame("ps", format="xml") + frame("ps", older="\x1b[2J") + b"\0\0\0\0\0\1\0\1")
+    seed("protocol", "cut", b"\x40" + frame("watch")[:-1])
+
+
 elf_seeds()
 core_seeds()
 decode_seeds()
 text_seeds()
 change_seeds()
+protocol_seeds()
