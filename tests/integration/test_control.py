@@ -553,6 +553,7 @@ def test_the_tracing_goes_on_and_nothing_grows(tmp_path, server, library, big):
     harness.assert_equals_books(process, books)
     harness.counts(process, allocated=400003, freed=400000, live=3, lost_records=0)
     assert process["exact"], process["inexact_reasons"]
-    until(lambda: open_sockets(server) == sockets and not children(server.pid), "something is left")
+    # Fewer: at the start the last one who had asked may not have been let go yet.
+    until(lambda: open_sockets(server) <= sockets and not children(server.pid), "something is left")
     # A round is 2 MiB of requests.
     assert resident(server.pid) < before + (8 << 10), (rounds, before, resident(server.pid))
