@@ -221,6 +221,27 @@ def test_another_mount_namespace(tmp_path, library):
     assert program.wait() == 0
 
 
+def test_a_file_that_is_changed_from_outside(tmp_path, library):
+    """Mode, names and owner are the inode's as well: who maps the file after that maps what is attached to already."""
+    bufscope = watch_all(tmp_path)
+    opener(tmp_path, library, bufscope)
+    for i, change in enumerate((lambda: os.chmod(library, 0o700), lambda: os.link(library, library + ".link"),
+                                lambda: os.rename(library, library + ".new"))):
+        change()
+        path = library if os.path.exists(library) else library + ".new"
+        program = Program(standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", path), tmp_path, f"program{i}")
+        program.ready("loaded")
+        bufscope.observing(program.pid)
+        program.go()
+        books = program.ready("x")
+        process = process_of(bufscope.snapshot(), program.pid)
+        harness.assert_equals_books(process, books)
+        counts(process, allocated=3, freed=1, missed_frees=0)
+        assert process["exact"], process["inexact_reasons"]
+        program.go()
+        assert program.wait() == 0
+
+
 MAP = ("import mmap, os, sys; m = mmap.mmap(os.open(sys.argv[1], 0), 0, prot=5, flags=2); "
        "print('ready mapped', flush=True); input()")
 

@@ -263,11 +263,30 @@ bool library_is_deleted(const struct library *library)
 	return library->fd >= 0 && !fstat(library->fd, &st) && !st.st_nlink;
 }
 
+/*
+ * The inode of a file that is kept open is given to no other: it is the same file with another mode, owner or
+ * name, and attaching to it once more would tell each of its events twice.
+ */
+static struct entry *entry_of_touched(const struct libraries *libraries, const struct identity *identity,
+				      const struct library *library)
+{
+	for (size_t i = 0; i < libraries->count; i++) {
+		struct entry *entry = &libraries->entries[i];
+
+		if (entry->library->fd >= 0 && entry->identity.device == identity->device &&
+		    entry->identity.inode == identity->inode && entry->identity.size == identity->size &&
+		    !strcmp(entry->library->build_id, library->build_id))
+			return entry;
+	}
+	return NULL;
+}
+
 /* Takes over @fd if it is a runtime's library. @pid: for messages; 0: none. */
 static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const char *path, struct library **out)
 {
 	struct library *library = NULL;
 	struct identity identity;
+	struct entry *touched;
 	struct stat st;
 	int err;
 
@@ -293,6 +312,13 @@ static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const
 		goto out;
 	if (!library) {
 		*other_slot(libraries, &identity) = identity;
+		goto out;
+	}
+	touched = entry_of_touched(libraries, &identity, library);
+	if (touched) {
+		touched->identity = identity;
+		*out = touched->library;
+		libraries_remove(libraries, library);
 		goto out;
 	}
 	err = add_entry(libraries, &identity, library);
