@@ -262,17 +262,20 @@ int tracer_timeout_ms(const struct tracer *tracer)
 
 void tracer_dispatch(struct tracer *tracer)
 {
+	bool rests = tracer_rests(tracer);
 	struct epoll_event events[8];
 	int n, ready;
 
 	/* Clears the readiness of the ring's descriptor; what woke us is found by looking, but for ends. */
 	ready = epoll_wait(tracer->epoll_fd, events, 8, 0);
 	/* Mappings first: a process whose end is in the ring is judged by what it mapped. */
-	tracer_collect_mapped(tracer);
+	if (!rests)
+		tracer_collect_mapped(tracer);
 	n = tracer_drain(tracer);
 	tracer_look_at_due(tracer);
 	tracer_look_at_chips(tracer);
-	tracer_look_at_mappings(tracer);
+	if (!rests)
+		tracer_look_at_mappings(tracer);
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.u32)
 			tracer_end_named(tracer, events[i].data.u32);

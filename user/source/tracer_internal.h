@@ -49,6 +49,9 @@ struct tracer {
 	struct mapped *mapped; /* since the last look */
 	size_t mapped_count, mapped_capacity;
 	uint64_t mapped_lost;
+	size_t mapped_read;             /* since the last look, also of what is known */
+	uint64_t rest_until_ns;         /* until then they are not looked at; 0: no rest */
+	bool resting;                   /* nor do they wake us */
 	size_t holds;                   /* processes with a hold */
 	bool due;                       /* some process is to be looked at once the ring is empty */
 	bool chips_due;                 /* of some process it is to be asked which chips it uses */
@@ -112,6 +115,8 @@ void tracer_look_at_chips(struct tracer *tracer);
 void tracer_collect_mapped(struct tracer *tracer);
 void tracer_forget_mapped(struct tracer *tracer);
 void tracer_look_at_mappings(struct tracer *tracer);
+/* Those of a whole machine are not looked at all the time, unless somebody asks. */
+bool tracer_rests(const struct tracer *tracer);
 void tracer_judge_unseen(struct tracer *tracer, const struct tracked *tracked);
 
 /* tracer_machine.c; all but the first only when the machine is followed */

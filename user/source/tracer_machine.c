@@ -20,8 +20,10 @@
 
 #define PASSED        8192            /* files; a power of two */
 #define PASSED_NS     300000000000ull /* a file may be overwritten: then it is asked about again */
-#define LOOK_NS       10000000000ull  /* between two looks at all processes, at least */
-#define LOOK_SHARE    2000            /* and so many times what a look takes: 0.05 % of a core */
+#define TICK_NS       10000000000ull
+#define LOOK_NS       10000000000ull  /* from the first look at all processes to the second */
+#define LOOK_MAX_NS   640000000000ull /* that doubles while no record of a mapping is lost, up to here */
+#define LOOK_SHARE    2000            /* but so many times what a look takes: 0.05 % of a core */
 #define HASTY_LOOK_NS 1000000000ull   /* when records of mappings were lost */
 #define UNUSED_NS     600000000000ull /* then a library is let go; it holds its file system */
 
@@ -32,9 +34,11 @@ struct passed {
 
 struct tracer_machine {
 	struct passed passed[PASSED];
-	uint64_t next_look_ns, looked_ns;
-	bool behind;       /* records of mappings were lost since the last look */
-	bool may_not_look; /* it was said */
+	uint64_t next_tick_ns, next_look_ns, looked_ns;
+	uint64_t period_ns; /* between two looks */
+	bool behind;        /* records of mappings were lost since the last look */
+	bool may_not_look;  /* it was said */
+	bool out_of_files;  /* so was that, since it was last otherwise */
 };
 
 static struct passed *passed_slot(struct tracer_machine *machine, const struct map_file *file)
@@ -210,28 +214,46 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/*
+ * What the records of mappings tell of has been looked at already, so a look finds something only where
+ * they fail, which they hardly do.
+ */
 static void look_now(struct tracer *tracer)
 {
 	struct tracer_machine *machine = tracer->machine;
 	uint64_t spent_ns = cpu_ns();
 	int err;
 
-	machine->behind = false;
+	machine->period_ns = machine->behind ? LOOK_NS : 2 * machine->period_ns;
+	if (machine->period_ns > LOOK_MAX_NS)
+		machine->period_ns = LOOK_MAX_NS;
+	machine->behind = machine->out_of_files = false;
 	err = look_at_all(tracer);
 	if (err)
 		log_warning("cannot look at all processes: %s", strerror(-err));
-	let_unused_go(tracer, tracer_now_ns());
 	machine->looked_ns = tracer_now_ns();
 	spent_ns = cpu_ns() - spent_ns;
-	machine->next_look_ns =
-		machine->looked_ns + (LOOK_SHARE * spent_ns > LOOK_NS ? LOOK_SHARE * spent_ns : LOOK_NS);
+	/* Unless it has been hastened meanwhile. */
+	if (!machine->behind)
+		machine->next_look_ns = machine->looked_ns + later(LOOK_SHARE * spent_ns, machine->period_ns);
 	log_debug("a look at all processes took %llu us of a CPU", (unsigned long long)spent_ns / 1000);
 }
 
 void tracer_machine_tick(struct tracer *tracer)
 {
-	if (tracer_now_ns() >= tracer->machine->next_look_ns)
+	struct tracer_machine *machine = tracer->machine;
+
+	if (tracer_now_ns() >= machine->next_look_ns)
 		look_now(tracer);
+	if (tracer_now_ns() < machine->next_tick_ns)
+		return;
+	let_unused_go(tracer, tracer_now_ns());
+	machine->next_tick_ns = tracer_now_ns() + TICK_NS;
 }
 
 void tracer_machine_hasten(struct tracer *tracer)
@@ -248,8 +270,13 @@ void tracer_machine_catch_up(struct tracer *tracer)
 
 int tracer_machine_timeout_ms(const struct tracer *tracer)
 {
-	uint64_t now_ns = tracer_now_ns(), next_ns = tracer->machine->next_look_ns;
+	const struct tracer_machine *machine = tracer->machine;
+	uint64_t now_ns = tracer_now_ns(), next_ns = machine->next_tick_ns;
 
+	if (machine->next_look_ns < next_ns)
+		next_ns = machine->next_look_ns;
+	if (tracer->rest_until_ns && tracer->rest_until_ns < next_ns)
+		next_ns = tracer->rest_until_ns;
 	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns + 999999) / 1000000);
 }
 
@@ -267,7 +294,9 @@ int tracer_follow_machine(struct tracer *tracer)
 	if (err)
 		log_error("cannot look at all processes: %s", strerror(-err));
 	tracer->machine->looked_ns = tracer_now_ns();
+	tracer->machine->period_ns = LOOK_NS;
 	tracer->machine->next_look_ns = tracer->machine->looked_ns + LOOK_NS;
+	tracer->machine->next_tick_ns = tracer->machine->looked_ns + TICK_NS;
 	return err;
 }
 

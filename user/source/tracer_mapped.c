@@ -3,8 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/epoll.h>
+
 #include "base/log.h"
 #include "source/tracer_internal.h"
+
+/*
+ * On a machine that builds, thousands of files are mapped a second, and none of them matters. The first is
+ * looked at when it is mapped, those that come soon after together: the library of a runtime takes
+ * longer to be loaded than this, and what it does before it is attached to a census finds.
+ */
+#define REST_NS 50000000ull
 
 static void on_mapped(void *context, const struct map_watch_mapping *mapping)
 {
@@ -13,6 +22,9 @@ static void on_mapped(void *context, const struct map_watch_mapping *mapping)
 	struct mapped *grown;
 	char *copy;
 
+	tracer->mapped_read++;
+	if (!mapping->file.inode) /* the vdso */
+		return;
 	if (tracer->machine && tracer_machine_passes(tracer, &mapping->file))
 		return;
 	copy = strdup(mapping->path);
@@ -70,6 +82,24 @@ void tracer_judge_unseen(struct tracer *tracer, const struct tracked *tracked)
 	}
 }
 
+/* A rest begins where there was something to be read, and ends where there was nothing. */
+static void rest(struct tracer *tracer)
+{
+	bool resting = tracer->mapped_read > 0;
+	struct epoll_event event = {.events = resting ? 0 : EPOLLIN};
+
+	tracer->mapped_read = 0;
+	tracer->rest_until_ns = resting ? tracer_now_ns() + REST_NS : 0;
+	if (resting != tracer->resting &&
+	    !epoll_ctl(tracer->epoll_fd, EPOLL_CTL_MOD, map_watch_fd(tracer->watch), &event))
+		tracer->resting = resting;
+}
+
+bool tracer_rests(const struct tracer *tracer)
+{
+	return tracer->rest_until_ns > tracer_now_ns();
+}
+
 void tracer_look_at_mappings(struct tracer *tracer)
 {
 	struct tracked *tracked;
@@ -77,6 +107,8 @@ void tracer_look_at_mappings(struct tracer *tracer)
 	bool gone = false;
 
 	tracer_collect_mapped(tracer);
+	if (tracer->machine)
+		rest(tracer);
 	if (tracer->mapped_lost) {
 		log_debug("%llu records of new mappings were dropped: looking at every process",
 			  (unsigned long long)tracer->mapped_lost);
