@@ -345,7 +345,7 @@ int libraries_of_mapping(struct libraries *libraries, pid_t pid, const struct pr
 	int fd = procfs_open_mapping(pid, mapping);
 
 	*out = NULL;
-	if (fd == -EPERM || fd == -EACCES)
+	if (fd == -EPERM || fd == -EACCES || fd == -EMFILE || fd == -ENFILE)
 		return fd;
 	/* Gone, or no file at all: a device that is mapped executable. */
 	return fd < 0 ? fd == -EINVAL ? 0 : -ESRCH : libraries_of_fd(libraries, fd, pid, mapping->path, out);

@@ -17,6 +17,7 @@
 #include "runtime/runtime.h"
 #include "source/pressure.h"
 #include "source/privilege.h"
+#include "source/ring_memory.h"
 #include "tracer.skel.h"
 
 _Static_assert(WIRE_WINDOW_BYTES == PLAN_WINDOW_BYTES, "an object's window");
@@ -133,6 +134,7 @@ static int load(struct live *live, const struct live_options *options)
 	live->ring = ring_buffer__new(bpf_map__fd(live->bpf->maps.ring), on_record, live, NULL);
 	if (!live->ring)
 		return -errno;
+	ring_memory_keep_from_children(ring_bytes);
 	return attach_life(live);
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,7 +39,7 @@ struct tracer_machine {
 	uint64_t period_ns; /* between two looks */
 	bool behind;        /* records of mappings were lost since the last look */
 	bool may_not_look;  /* it was said */
-	bool out_of_files;  /* so was that, since it was last otherwise */
+	bool out_of_files;  /* so was that, and nothing has changed */
 };
 
 static struct passed *passed_slot(struct tracer_machine *machine, const struct map_file *file)
@@ -73,6 +74,26 @@ struct look {
 	bool any; /* some mapping could be asked about */
 };
 
+static bool is_out_of_files(int err)
+{
+	return err == -EMFILE || err == -ENFILE;
+}
+
+/* What could not be looked at now is looked at again soon. */
+static void say_out_of_files(struct tracer *tracer)
+{
+	struct rlimit limit = {0};
+
+	tracer_machine_hasten(tracer);
+	if (tracer->machine->out_of_files)
+		return;
+	tracer->machine->out_of_files = true;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	log_warning("no file descriptor is left (the limit is %llu; of a service: LimitNOFILE): until some are free, "
+		    "processes that begin to use a device are not seen",
+		    (unsigned long long)limit.rlim_cur);
+}
+
 /* 1: this process has a runtime's library. */
 static int look_at_mapping(void *context, const struct procfs_mapping *mapping)
 {
@@ -92,6 +113,8 @@ static int look_at_mapping(void *context, const struct procfs_mapping *mapping)
 			"some files that processes map may not be looked at: needed are root or CAP_CHECKPOINT_RESTORE "
 			"and CAP_SYS_PTRACE, and file systems that root may read");
 	}
+	if (is_out_of_files(err))
+		return err;
 	if (err == -ENOMEM || err == -ESRCH)
 		return 0;
 	if (err || !library) {
@@ -111,9 +134,13 @@ bool tracer_machine_look(struct tracer *tracer, pid_t pid)
 	err = procfs_mappings(pid, look_at_mapping, &look);
 	if (err == 1) {
 		err = tracer_follow(tracer, pid, BIRTH_ATTACH, NULL, 0);
-		if (err && err != -ESRCH)
+		if (err && err != -ESRCH && !is_out_of_files(err))
 			log_warning("process %d is not followed: %s", pid,
 				    err == -ENOSPC ? "too many are followed at once" : strerror(-err));
+		look.any = true;
+	}
+	if (is_out_of_files(err)) {
+		say_out_of_files(tracer);
 		return true;
 	}
 	return look.any;
@@ -232,15 +259,17 @@ static void look_now(struct tracer *tracer)
 	machine->period_ns = machine->behind ? LOOK_NS : 2 * machine->period_ns;
 	if (machine->period_ns > LOOK_MAX_NS)
 		machine->period_ns = LOOK_MAX_NS;
-	machine->behind = machine->out_of_files = false;
+	machine->behind = false;
 	err = look_at_all(tracer);
 	if (err)
 		log_warning("cannot look at all processes: %s", strerror(-err));
 	machine->looked_ns = tracer_now_ns();
 	spent_ns = cpu_ns() - spent_ns;
 	/* Unless it has been hastened meanwhile. */
-	if (!machine->behind)
+	if (!machine->behind) {
+		machine->out_of_files = false;
 		machine->next_look_ns = machine->looked_ns + later(LOOK_SHARE * spent_ns, machine->period_ns);
+	}
 	log_debug("a look at all processes took %llu us of a CPU", (unsigned long long)spent_ns / 1000);
 }
 
@@ -280,10 +309,22 @@ int tracer_machine_timeout_ms(const struct tracer *tracer)
 	return next_ns <= now_ns ? 0 : (int)((next_ns - now_ns + 999999) / 1000000);
 }
 
+/* A library takes some twenty descriptors where it is attached to by perf links: more than a shell's limit allows for. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int tracer_follow_machine(struct tracer *tracer)
 {
 	int err;
 
+	allow_many_files();
 	tracer->machine = calloc(1, sizeof(*tracer->machine));
 	if (!tracer->machine) {
 		log_error("out of memory");
