@@ -261,7 +261,9 @@ static void look_now(struct tracer *tracer)
 		machine->period_ns = LOOK_MAX_NS;
 	machine->behind = false;
 	err = look_at_all(tracer);
-	if (err)
+	if (is_out_of_files(err))
+		say_out_of_files(tracer);
+	else if (err)
 		log_warning("cannot look at all processes: %s", strerror(-err));
 	machine->looked_ns = tracer_now_ns();
 	spent_ns = cpu_ns() - spent_ns;
