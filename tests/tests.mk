@@ -47,6 +47,13 @@ $(METRICS_SERVER): tests/standin/metrics_server.c $(BUILD)/libbufscope.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS_ALL) -MMD -MP -o $@ $< $(BUILD)/libbufscope.a $(LDLIBS)
 
+# Linked with the C++ library, so that its children need not load that.
+STANDIN_MANY := $(BUILD)/tests/standin/standin-many
+$(STANDIN_MANY): tests/standin/many.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -MMD -MP -o $@ $< -Wl,--no-as-needed -lstdc++ -ldl
+
 # Preloaded into bufscope it makes that late, as a busy machine does.
 LATE_WAKE := $(BUILD)/tests/late_wake.so
 $(LATE_WAKE): tests/late_wake.c
@@ -54,7 +61,7 @@ $(LATE_WAKE): tests/late_wake.c
 	$(call say,CC,$@)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu11 -Wall -Wextra -Werror -O2 -g -fPIC -shared -MMD -MP -o $@ $< -ldl
 
-standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload $(METRICS_SERVER) $(LATE_WAKE)
+standin: $(STANDIN_PLAIN) $(STANDIN_PIMPL) $(STANDIN_WORKLOAD) $(BUILD)/demo-workload $(METRICS_SERVER) $(LATE_WAKE) $(STANDIN_MANY)
 
 .PHONY: standin
 

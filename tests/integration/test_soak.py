@@ -3,6 +3,7 @@
 The service for weeks: what it takes when nothing happens, when many processes come and go, and when it runs
 out of something. Each test looks at its own processes only; figures are compared within one run.
 """
+import collections
 import os
 import re
 import resource
@@ -15,6 +16,36 @@ import harness
 from harness import Program
 from service import Server
 from test_machine import standin
+
+
+MANY = os.path.join(harness.BUILD, "tests", "standin", "standin-many")
+PROCESSES = int(os.environ.get("BUFSCOPE_SOAK_PROCESSES", "4000"))
+
+
+class Many(Program):
+    """Starts processes that use the runtime, one after the other (tests/standin/many.c)."""
+
+    def make(self, number):
+        self.popen.stdin.write(b"%d\n" % number)
+        self.popen.stdin.flush()
+        assert self.line() == f"done {number}", self.stderr()
+
+
+def own_memory(server):
+    """What the service has allocated; the ring's mapping, which is always there, is not in it."""
+    with open(f"/proc/{server.pid}/status") as file:
+        return 1024 * int(re.search(r"^RssAnon:\s+(\d+) kB$", file.read(), re.MULTILINE).group(1))
+
+
+def descriptors(server):
+    """How many, but for libraries and their links: one that somebody else maps meanwhile has some, too."""
+    links = []
+    for entry in os.scandir(f"/proc/{server.pid}/fd"):
+        try:
+            links.append(os.readlink(entry.path))
+        except FileNotFoundError:
+            continue            # of an answer, say
+    return len([link for link in links if link[0] != "/" and "bpf_link" not in link])
 
 
 @pytest.fixture
@@ -52,4 +83,29 @@ def test_an_answer_does_not_copy_the_ring(tmp_path):
         flags = re.findall(r"anon_inode:bpf-map\nSize: +(\d+) kB(?:\n.*?)*?\nVmFlags: (.*)", file.read())
     ring, = (words.split() for size, words in flags if int(size) == 2 * 1024 + 4)
     assert "dc" in ring
+    server.stop()
+
+
+def test_many_short_processes(tmp_path, library):
+    """
+    Weeks of uptime in short: memory and descriptors after the last of N processes that all used a device are
+    those after N / 10. BUFSCOPE_SOAK_PROCESSES=100000 for the real thing.
+    """
+    server = Server(tmp_path)
+    at_start = descriptors(server)
+    Program(standin("load\nwait loaded\nwait end", library), tmp_path, "opener").ready("loaded")
+    many, stays = Many([MANY, library], tmp_path, "many"), Many([MANY, library, "5"], tmp_path, "stays")
+    figures = []
+    for number in (PROCESSES // 10, PROCESSES - PROCESSES // 10):
+        many.make(number)
+        stays.make(1)
+        report = server.dump()
+        figures.append((own_memory(server), descriptors(server)))
+    found = [process for process in report["processes"] if process["live"] == 5 and process["allocated"] == 8
+             and process["command"][:1] == [MANY]]
+    print(f"{PROCESSES} processes: memory {figures[0][0]} -> {figures[1][0]} bytes, descriptors {at_start}, {figures}")
+    assert len(found) == 2 and all(process["exact"] for process in found), report["processes"]
+    (before, _), (after, open_now) = figures
+    assert after < 1.2 * before + (1 << 20)
+    assert open_now == at_start
     server.stop()
