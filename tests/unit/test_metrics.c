@@ -92,6 +92,8 @@ static void build(struct model_case *c)
 	case_runtime(c, 1, 2, true);
 	case_device(c, 1, DEVICE, 0, 2);
 	case_device(c, 1, DEVICE + 0x100, 1, 1);
+	case_chip(c, 1, 0, "0000:01:00.0", 0x1234);
+	case_chip(c, 1, 1, "0000:02:00.0", 0);
 	case_found(c, 1, 0x100, DEVICE, MEMORY_DRAM, 4 * MB);
 	case_found(c, 1, 0x200, DEVICE, MEMORY_DRAM, 2 * MB);
 	case_alloc(c, 1, 0x300, DEVICE + 0x100, MEMORY_DRAM, 1000);
@@ -103,6 +105,7 @@ static void build(struct model_case *c)
 	case_birth_command(c, 2, BIRTH_ATTACH, 0, hostile, sizeof(hostile));
 	case_runtime(c, 2, 0, true);
 	case_device(c, 2, DEVICE, 1, 1);
+	case_chip(c, 2, 1, "0000:01:00.0", 0);
 	case_alloc(c, 2, 0x500, DEVICE, MEMORY_L1, 3000);
 	case_alloc(c, 2, 0x600, 0x9999, MEMORY_TRACE, 30);
 	case_alloc(c, 2, 0x700, DEVICE, MEMORY_L1, 700);
@@ -165,12 +168,14 @@ static void test_totals_are_sums(void **state)
 	assert_has(&text, "bufscope_live_bytes{type=\"DRAM\"} 8388608\n");
 	assert_has(&text, "bufscope_live_buffers{type=\"DRAM\"} 4\n");
 	assert_has(&text, "bufscope_footprint_bytes{type=\"DRAM\"} 16777216\n");
+	assert_has(&text, "bufscope_process_capacity_bytes{" PYTHON(
+				  12347) ",device=\"1\",chip=\"unknown\",type=\"DRAM\"} 12884901888\n");
+	assert_has(&text, "bufscope_process_used_bytes{" PYTHON(
+				  12347) ",device=\"1\",chip=\"unknown\",type=\"DRAM\"} 6291456\n");
+	assert_has(&text, "bufscope_process_largest_free_bytes{" PYTHON(
+				  12347) ",device=\"1\",chip=\"unknown\",type=\"DRAM\"} 9658957824\n");
 	assert_has(&text,
-		   "bufscope_process_capacity_bytes{" PYTHON(12347) ",device=\"1\",type=\"DRAM\"} 12884901888\n");
-	assert_has(&text, "bufscope_process_used_bytes{" PYTHON(12347) ",device=\"1\",type=\"DRAM\"} 6291456\n");
-	assert_has(&text,
-		   "bufscope_process_largest_free_bytes{" PYTHON(12347) ",device=\"1\",type=\"DRAM\"} 9658957824\n");
-	assert_has(&text, "bufscope_process_allocators{" PYTHON(12347) ",device=\"1\",type=\"DRAM\"} 1\n");
+		   "bufscope_process_allocators{" PYTHON(12347) ",device=\"1\",chip=\"unknown\",type=\"DRAM\"} 1\n");
 	assert_has(&text, "bufscope_processes 2\n");
 	assert_has(&text, "bufscope_allocations_total 3\n");
 	strbuf_fini(&text);
@@ -206,11 +211,11 @@ static void test_cardinality(void **state)
 	assert_int_equal(count_lines(&text, "bufscope_process_unknown_frees_total{"), METRICS_MAX_PROCESSES);
 	assert_int_equal(count_lines(&text, "bufscope_process_peak_bytes{"), METRICS_MAX_PROCESSES);
 	assert_has(&text, "bufscope_process_live_bytes{pid=\"other\",process=\"other\",user=\"other\","
-			  "container=\"other\",device=\"other\",type=\"DRAM\"} 6144\n");
+			  "container=\"other\",device=\"other\",chip=\"unknown\",type=\"DRAM\"} 6144\n");
 	assert_has(&text, "bufscope_unlisted_processes 3\n");
 	assert_has_not(&text, "pid=\"12347\"");
 	assert_has(&text, "bufscope_process_live_bytes{pid=\"12348\",process=\"python3\",user=\"1000\","
-			  "container=\"/user.slice\",device=\"0\",type=\"DRAM\"} 4096\n");
+			  "container=\"/user.slice\",device=\"0\",chip=\"unknown\",type=\"DRAM\"} 4096\n");
 	snprintf(line, sizeof(line), "bufscope_live_bytes{type=\"DRAM\"} %u\n", all * (all + 1) / 2 * 1024);
 	assert_has(&text, line);
 	snprintf(line, sizeof(line), "bufscope_unknown_frees_total %u\n", all);
@@ -235,7 +240,52 @@ static void test_rows_are_bounded(void **state)
 	assert_int_equal(count_lines(&text, "bufscope_process_live_bytes{"), METRICS_MAX_ROWS + 1);
 	assert_has(&text, "bufscope_unlisted_processes 5\n");
 	assert_has(&text, "bufscope_process_live_bytes{pid=\"other\",process=\"other\",user=\"other\","
-			  "container=\"other\",device=\"other\",type=\"DRAM\"} 983040\n");
+			  "container=\"other\",device=\"other\",chip=\"unknown\",type=\"DRAM\"} 983040\n");
+	strbuf_fini(&text);
+	case_fini(&c);
+}
+
+/* Two processes that number the same two chips the other way round, and one whose number says nothing. */
+static void test_chips(void **state)
+{
+	struct metrics_figures figures;
+	struct strbuf text = STRBUF_INIT;
+	struct model_case c;
+
+	(void)state;
+	begin(&c, &figures);
+	for (uint32_t i = 1; i <= 3; i++) {
+		case_birth(&c, i, BIRTH_ATTACH, 0);
+		case_runtime(&c, i, 0, true);
+		case_device(&c, i, DEVICE, 0, 1);
+		case_device(&c, i, DEVICE + 0x100, 1, 1);
+		case_alloc(&c, i, 0x100, DEVICE, MEMORY_DRAM, 1 << i);
+		case_alloc(&c, i, 0x200, DEVICE + 0x100, MEMORY_DRAM, 0x100 << i);
+	}
+	for (int32_t i = 0; i < 2; i++) {
+		case_chip(&c, 1, i, i ? "0000:02:00.0" : "0000:01:00.0", 7 + (uint64_t)i);
+		case_chip(&c, 2, i, i ? "0000:01:00.0" : "0000:02:00.0", 8 - (uint64_t)i);
+	}
+	render(&c, &figures, true, &text);
+	assert_has(&text,
+		   "bufscope_chip_info{chip=\"0000:01:00.0\",board=\"n300\",unique_id=\"0000000000000007\"} 1\n");
+	assert_has(&text, "bufscope_chip_live_bytes{chip=\"0000:01:00.0\",type=\"DRAM\"} 1026\n");
+	assert_has(&text, "bufscope_chip_live_bytes{chip=\"0000:02:00.0\",type=\"DRAM\"} 516\n");
+	assert_has(&text, "bufscope_chip_live_buffers{chip=\"0000:02:00.0\",type=\"DRAM\"} 2\n");
+	assert_has(&text, "bufscope_chip_processes{chip=\"0000:02:00.0\"} 2\n");
+	assert_int_equal(count_lines(&text, "bufscope_chip_live_bytes{"), 2);
+	/* Another board at the same address. */
+	case_chip(&c, 3, 1, "0000:02:00.0", 99);
+	strbuf_reset(&text);
+	render(&c, &figures, true, &text);
+	assert_has(&text, "bufscope_chip_live_bytes{chip=\"0000:02:00.0\",type=\"DRAM\"} 2048\n");
+	assert_has(&text, "bufscope_chip_live_bytes{chip=\"0000:02:00.0/0000000000000008\",type=\"DRAM\"} 516\n");
+	assert_int_equal(count_lines(&text, "bufscope_chip_capacity_bytes{"), 0);
+	assert_has(&text, "bufscope_process_live_bytes{" PYTHON(
+				  12346) ",device=\"0\",chip=\"0000:02:00.0\",type=\"DRAM\"} 4\n");
+	assert_has(&text,
+		   "bufscope_process_live_bytes{" PYTHON(12347) ",device=\"0\",chip=\"unknown\",type=\"DRAM\"} 8\n");
+	assert_has(&text, "bufscope_live_bytes{type=\"DRAM\"} 3598\n");
 	strbuf_fini(&text);
 	case_fini(&c);
 }
@@ -330,8 +380,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),        cmocka_unit_test(test_totals_are_sums),
 		cmocka_unit_test(test_cardinality),   cmocka_unit_test(test_rows_are_bounded),
-		cmocka_unit_test(test_labels),        cmocka_unit_test(test_hostile_names),
-		cmocka_unit_test(test_out_of_memory),
+		cmocka_unit_test(test_chips),         cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_hostile_names), cmocka_unit_test(test_out_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

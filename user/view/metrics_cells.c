@@ -70,8 +70,6 @@ static int metrics_cells_add_footprint(struct metrics_cells *cells, const struct
 
 static void metrics_cells_add_books(struct metrics_cell *cell, uint64_t capacity, uint64_t used, uint64_t largest_free)
 {
-	if (capacity == METRICS_UNKNOWN)
-		return;
 	if (cell->capacity_bytes == METRICS_UNKNOWN) {
 		cell->capacity_bytes = cell->used_bytes = 0;
 		cell->largest_free_bytes = largest_free;
@@ -119,6 +117,15 @@ static int metrics_cells_add_device(struct metrics_cells *cells, const struct sn
 	return 0;
 }
 
+static const char *metrics_cells_chip(const struct snapshot_process *process, int32_t device)
+{
+	for (size_t i = 0; i < process->device_count; i++) {
+		if (process->devices[i].device == device && process->devices[i].chip.known)
+			return process->devices[i].chip.pci;
+	}
+	return NULL;
+}
+
 int metrics_cells_add_process(struct metrics_cells *cells, const struct snapshot_process *process)
 {
 	int err = 0;
@@ -131,6 +138,8 @@ int metrics_cells_add_process(struct metrics_cells *cells, const struct snapshot
 	}
 	for (size_t i = 0; !err && i < process->allocator_count; i++)
 		err = metrics_cells_add_allocator(cells, &process->allocators[i]);
+	for (size_t i = 0; i < cells->count; i++)
+		cells->cells[i].chip = metrics_cells_chip(process, cells->cells[i].device);
 	return err;
 }
 

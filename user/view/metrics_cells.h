@@ -14,6 +14,7 @@
 struct metrics_cell {
 	int32_t device; /* -1: not known */
 	enum memory_type type;
+	const char *chip; /* PCI address, of the snapshot's memory; NULL: not known */
 	uint64_t live_buffers, live_bytes, held_buffers, held_bytes;
 	uint64_t peak_buffers, peak_bytes; /* of one process; not added up, as peaks have their times */
 	uint64_t footprint_bytes, footprint_unknown_buffers; /* of live buffers */
@@ -33,7 +34,7 @@ struct metrics_cells {
 };
 
 void metrics_cells_fini(struct metrics_cells *cells);
-/* What @process holds and what its books say. 0 or -ENOMEM. */
+/* What @process, and nobody else, holds and what its books say. 0 or -ENOMEM. */
 int metrics_cells_add_process(struct metrics_cells *cells, const struct snapshot_process *process);
 /*
  * Adds what the buffers of @from take to METRICS_CELLS_ALL, by type: a device's number means another chip

@@ -11,10 +11,12 @@
 
 #include "base/escape.h"
 #include "base/strbuf.h"
+#include "model/chip_totals.h"
 #include "model/notice.h"
 #include "view/metrics_cells.h"
 
 #define METRICS_LLU(value) ((unsigned long long)(value))
+#define METRICS_CHIP_LABEL (CHIP_PCI_LEN + 32)
 
 enum metrics_kind {
 	METRICS_GAUGE = 1,
@@ -56,10 +58,12 @@ struct metrics_view {
 	size_t owner_count;
 	struct metrics_owner other;
 	struct metrics_cells all;
+	struct chip_totals *chips;
 };
 
 #define INSTANCE(field) offsetof(struct metrics_instance, field)
 #define CELL(field)     offsetof(struct metrics_cell, field)
+#define CHIP(field)     offsetof(struct chip_total_type, field)
 #define PROCESS(field)  offsetof(struct snapshot_process, field)
 
 static const struct metrics_family metrics_of_instance[] = {
@@ -107,6 +111,18 @@ static const struct metrics_family metrics_of_all[] = {
 	 "Live buffers for which it is not known."},
 };
 
+/* Only of chips that the driver tells apart: the same chip in all processes. */
+static const struct metrics_family metrics_of_chip[] = {
+	{"chip_live_bytes", "bytes", METRICS_GAUGE, CHIP(live_bytes),
+	 "Bytes asked for by live buffers on this chip, of all processes that say which chip they use."},
+	{"chip_live_buffers", "buffers", METRICS_GAUGE, CHIP(live_buffers), "Live buffers on it."},
+	{"chip_held_bytes", "bytes", METRICS_GAUGE, CHIP(held_bytes),
+	 "Bytes of buffers whose device was closed under them."},
+	{"chip_held_buffers", "buffers", METRICS_GAUGE, CHIP(held_buffers), "Such buffers."},
+	{"chip_capacity_bytes", "bytes", METRICS_GAUGE, CHIP(capacity_bytes),
+	 "Bytes that the largest allocator there can give out, by the runtime's own books."},
+};
+
 static const struct metrics_family metrics_of_owner_cell[] = {
 	{"process_live_bytes", "bytes", METRICS_GAUGE, CELL(live_bytes), "Bytes asked for by its live buffers."},
 	{"process_live_buffers", "buffers", METRICS_GAUGE, CELL(live_buffers), "Its live buffers."},
@@ -146,6 +162,10 @@ static const struct metrics_family metrics_of_process[] = {
 #define METRICS_COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct metrics_family metrics_build = {"build", NULL, METRICS_INFO, 0, "The collector's version."};
+static const struct metrics_family metrics_chip = {"chip", NULL, METRICS_INFO, 0,
+						   "What a chip is, as the driver tells."};
+static const struct metrics_family metrics_chip_processes = {"chip_processes", NULL, METRICS_GAUGE, 0,
+							     "Processes that use it."};
 static const struct metrics_family metrics_process_exact = {"process_exact", NULL, METRICS_GAUGE, 0,
 							    "1 when its figures are not in doubt."};
 
@@ -223,7 +243,7 @@ static void metrics_cell_labels(struct strbuf *out, const struct metrics_cell *c
 		strbuf_adds(out, "device=\"unknown\"");
 	else
 		strbuf_addf(out, "device=\"%d\"", cell->device);
-	strbuf_addf(out, ",type=\"%s\"", memory_type_name(cell->type));
+	strbuf_addf(out, ",chip=\"%s\",type=\"%s\"", cell->chip ? cell->chip : "unknown", memory_type_name(cell->type));
 }
 
 /* One family's samples of an owner's cells. */
@@ -285,6 +305,72 @@ static void metrics_write_all(const struct metrics_writer *writer, const struct 
 	}
 }
 
+static size_t metrics_chip_count(const struct metrics_view *view)
+{
+	size_t count = 0;
+
+	while (count < view->chips->row_count && count < METRICS_MAX_CHIPS && view->chips->rows[count].chip.known)
+		count++;
+	return count;
+}
+
+/* Of two boards that were at one address, one after the other, the second has its id beside it. */
+static void metrics_chip_label(const struct metrics_view *view, size_t row, char label[METRICS_CHIP_LABEL])
+{
+	const struct chip_identity *chip = &view->chips->rows[row].chip;
+	bool again = row && !strcmp(view->chips->rows[row - 1].chip.pci, chip->pci);
+	char id[18] = "";
+
+	if (again)
+		snprintf(id, sizeof(id), "/%016llx", METRICS_LLU(chip->unique_id));
+	snprintf(label, METRICS_CHIP_LABEL, "chip=\"%s%s\"", chip->pci, id);
+}
+
+static void metrics_write_chip_types(const struct metrics_writer *writer, const struct metrics_view *view, size_t row,
+				     const struct metrics_family *family)
+{
+	const struct chip_total *chip = &view->chips->rows[row];
+	char label[METRICS_CHIP_LABEL], labels[METRICS_CHIP_LABEL + 24];
+
+	metrics_chip_label(view, row, label);
+	for (uint32_t i = 0; i < chip->type_count; i++) {
+		uint64_t value = metrics_value(family, &chip->types[i]);
+
+		/* Who never read it has no capacity: 0 would be one. */
+		if (!value && family->offset == CHIP(capacity_bytes))
+			continue;
+		snprintf(labels, sizeof(labels), "%s,type=\"%s\"", label, memory_type_name(chip->types[i].type));
+		metrics_sample(writer, family, labels, value);
+	}
+}
+
+static void metrics_write_chips(const struct metrics_writer *writer, const struct metrics_view *view)
+{
+	size_t count = metrics_chip_count(view);
+	char label[METRICS_CHIP_LABEL], labels[METRICS_CHIP_LABEL + CHIP_BOARD_LEN + 64], id[17];
+
+	metrics_head(writer, &metrics_chip);
+	for (size_t i = 0; i < count; i++) {
+		const struct chip_identity *chip = &view->chips->rows[i].chip;
+
+		metrics_chip_label(view, i, label);
+		snprintf(id, sizeof(id), "%016llx", METRICS_LLU(chip->unique_id));
+		snprintf(labels, sizeof(labels), "%s,board=\"%s\",unique_id=\"%s\"", label, chip->board,
+			 chip->unique_id ? id : "");
+		metrics_sample(writer, &metrics_chip, labels, 1);
+	}
+	metrics_head(writer, &metrics_chip_processes);
+	for (size_t i = 0; i < count; i++) {
+		metrics_chip_label(view, i, label);
+		metrics_sample(writer, &metrics_chip_processes, label, view->chips->rows[i].member_count);
+	}
+	for (size_t f = 0; f < METRICS_COUNT(metrics_of_chip); f++) {
+		metrics_head(writer, &metrics_of_chip[f]);
+		for (size_t i = 0; i < count; i++)
+			metrics_write_chip_types(writer, view, i, &metrics_of_chip[f]);
+	}
+}
+
 static void metrics_write_owner_cells(const struct metrics_writer *writer, const struct metrics_view *view,
 				      const struct metrics_family *family, bool other)
 {
@@ -333,6 +419,7 @@ static void metrics_view_fini(struct metrics_view *view)
 	metrics_cells_fini(&view->other.cells);
 	strbuf_fini(&view->other.labels);
 	metrics_cells_fini(&view->all);
+	chip_totals_free(view->chips);
 }
 
 /* All of it was written by the process, or by who made its container. */
@@ -423,7 +510,8 @@ static int metrics_write_as(const struct snapshot *snapshot, const struct metric
 	struct metrics_view view = {.instance = {.figures = *figures, .exact = snapshot->exact}};
 	int err;
 
-	err = metrics_gather(&view, snapshot);
+	view.chips = chip_totals_new(snapshot);
+	err = view.chips ? metrics_gather(&view, snapshot) : -ENOMEM;
 	if (!err)
 		err = metrics_choose(&view);
 	if (err)
@@ -431,6 +519,7 @@ static int metrics_write_as(const struct snapshot *snapshot, const struct metric
 	metrics_write_instance(writer, &view.instance);
 	for (size_t i = 0; i < METRICS_COUNT(metrics_of_all); i++)
 		metrics_write_all(writer, &view, &metrics_of_all[i]);
+	metrics_write_chips(writer, &view);
 	metrics_write_processes(writer, &view);
 	if (writer->openmetrics)
 		strbuf_adds(writer->out, "# EOF\n");

@@ -6,7 +6,8 @@
  * How many series there can be is bounded, whatever the traced processes do: the largest
  * METRICS_MAX_PROCESSES processes by live and held bytes have series of their own, as long as these
  * are METRICS_MAX_ROWS pairs of device and type together; the rest are summed as process "other",
- * device "other". Totals by type are always of all processes.
+ * device "other". Totals by type are always of all processes. Of chips that the driver tells apart the first
+ * METRICS_MAX_CHIPS have totals; those that it does not are only known by each process's numbers.
  */
 #ifndef BUFSCOPE_VIEW_METRICS_VIEW_H
 #define BUFSCOPE_VIEW_METRICS_VIEW_H
@@ -20,6 +21,7 @@ struct strbuf;
 
 #define METRICS_MAX_PROCESSES 64
 #define METRICS_MAX_ROWS      2048
+#define METRICS_MAX_CHIPS     256
 #define METRICS_MAX_NAME      64  /* bytes of a process's name */
 #define METRICS_MAX_CGROUP    256 /* and of its cgroup's path, the last ones */
 
