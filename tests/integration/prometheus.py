@@ -4,11 +4,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import time
 import urllib.parse
 import urllib.request
 
-import harness
 from harness import HANG_SECONDS, Program
 
 SAMPLE = re.compile(r'(\w+)(?:\{(.*)\})? (\S+)')
@@ -106,14 +106,19 @@ class Prometheus(Program):
         self.api = f"http://127.0.0.1:{port}/api/v1/"
         self.wait_stderr("Server is ready")
 
-    def query(self, expression):
-        """An instant query's samples."""
-        url = self.api + "query?" + urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(url, timeout=HANG_SECONDS) as answer:
+    def ask(self, path):
+        with urllib.request.urlopen(self.api + path, timeout=HANG_SECONDS) as answer:
             result = json.load(answer)
         assert result["status"] == "success", result
-        return [Sample(row["metric"].get("__name__"), row["metric"], row["value"][1])
-                for row in result["data"]["result"]]
+        return result["data"]
+
+    def query(self, expression):
+        """An instant query's samples."""
+        result = self.ask("query?" + urllib.parse.urlencode({"query": expression}))["result"]
+        return [Sample(row["metric"].get("__name__"), row["metric"], row["value"][1]) for row in result]
+
+    def rules(self):
+        return self.ask("rules")["groups"]
 
     def scraped(self, moment=None):
         """Until what it has was true at @moment (Unix time; now) or later."""
@@ -173,6 +178,6 @@ def assert_totals_are_sums(samples):
 
 def check_text(text):
     """promtool has nothing to say against it."""
-    done = harness.subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True,
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True,
                                   timeout=HANG_SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

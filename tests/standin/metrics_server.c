@@ -7,6 +7,7 @@
  *	allocate N OBJECT CHIPS TYPE BYTES   on the chips 0 to CHIPS - 1; TYPE: 0 to 3
  *	free N OBJECT
  *	books N CHIPS TYPE CAPACITY USED
+ *	chip N NUMBER PCI         which chip a number of it is
  *	exit N
  *	fail                      rendering fails from here on
  *	summary FILE              the same moment as JSON
@@ -51,6 +52,7 @@ static int render(void *context, enum metrics_format format, struct strbuf *out)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	server->figures.snapshot_realtime_ns = (uint64_t)now.tv_sec * CASE_SECOND + (uint64_t)now.tv_nsec;
+	server->figures.memory_bytes = model_memory_bytes(server->c.model);
 	server->renders++;
 	if (server->failing)
 		return -ENOMEM;
@@ -124,7 +126,7 @@ static int obey(struct server *server, const char *line)
 	uint64_t object, bytes[2];
 	uint32_t process, chips;
 	unsigned int type;
-	char text[512];
+	char text[512], pci[16];
 
 	if (sscanf(line, "process %" SCNu32 " %511s", &process, text) == 2) {
 		birth(server, process, text);
@@ -138,6 +140,8 @@ static int obey(struct server *server, const char *line)
 	} else if (sscanf(line, "books %" SCNu32 " %" SCNu32 " %u %" SCNu64 " %" SCNu64, &process, &chips, &type, bytes,
 			  bytes + 1) == 5) {
 		books(server, process, chips, type, bytes);
+	} else if (sscanf(line, "chip %" SCNu32 " %" SCNu32 " %15s", &process, &chips, pci) == 3) {
+		case_chip(c, process, (int32_t)chips, pci, 0x1234);
 	} else if (sscanf(line, "exit %" SCNu32, &process) == 1) {
 		case_exit(c, process, 0, 0);
 	} else if (!strcmp(line, "fail")) {
@@ -188,8 +192,7 @@ int main(int argc, char **argv)
 					    .probe_hits = METRICS_UNKNOWN,
 					    .probe_ns = METRICS_UNKNOWN,
 					    .drain_records = METRICS_UNKNOWN,
-					    .drain_ns = METRICS_UNKNOWN,
-					    .memory_bytes = METRICS_UNKNOWN}};
+					    .drain_ns = METRICS_UNKNOWN}};
 	int status;
 
 	if (argc != 2) {
