@@ -8,6 +8,8 @@ DOCDIR ?= $(PREFIX)/share/doc/bufscope
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSCONFDIR ?= /etc
+# For programs that ask the service: docs/pytest.md.
+CLIENTDIR ?= $(PREFIX)/share/bufscope/python
 
 DOCS := README.md LICENSE $(wildcard docs/*.md docs/*.json)
 MONITORING := $(wildcard docs/monitoring/*)
@@ -20,6 +22,7 @@ install: all
 	chmod 644 '$(DESTDIR)$(MANDIR)/man1/bufscope.1'
 	install -m 644 docs/install/bufscope.bash '$(DESTDIR)$(COMPLETIONDIR)/bufscope'
 	install -m 644 $(DOCS) '$(DESTDIR)$(DOCDIR)'
+	install -D -m 644 -t '$(DESTDIR)$(CLIENTDIR)' docs/python/bufscope_client.py
 	$(if $(MONITORING),install -D -m 644 -t '$(DESTDIR)$(DOCDIR)/monitoring' $(MONITORING))
 	sed 's|/usr/bin/|$(BINDIR)/|; s|/etc/|$(SYSCONFDIR)/|' docs/install/bufscope.service > '$(DESTDIR)$(UNITDIR)/bufscope.service'
 	chmod 644 '$(DESTDIR)$(UNITDIR)/bufscope.service'
@@ -30,23 +33,10 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/bufscope' '$(DESTDIR)$(MANDIR)/man1/bufscope.1' \
 		'$(DESTDIR)$(COMPLETIONDIR)/bufscope' '$(DESTDIR)$(UNITDIR)/bufscope.service'
-	rm -rf '$(DESTDIR)$(DOCDIR)'
+	rm -rf '$(DESTDIR)$(DOCDIR)' '$(DESTDIR)$(CLIENTDIR)'
 
 # A package for the Debian or Ubuntu release it is built on: build/bufscope_VERSION_ARCH.deb
 deb: all
 	docs/install/deb.sh '$(VERSION)' '$(BUILD)'
 
 .PHONY: install uninstall deb
-
-# For programs that ask the service: docs/pytest.md.
-CLIENTDIR ?= $(PREFIX)/share/bufscope/python
-
-install: install-client
-install-client:
-	install -D -m 644 -t '$(DESTDIR)$(CLIENTDIR)' docs/python/bufscope_client.py
-
-uninstall: uninstall-client
-uninstall-client:
-	rm -rf '$(DESTDIR)$(CLIENTDIR)'
-
-.PHONY: install-client uninstall-client
