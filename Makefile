@@ -8,6 +8,7 @@
 #   make demo-ttnn  the same with the real runtime from PyPI (needs Python 3.10 or 3.12)
 #   make check      install, build, run every test this machine can run (tests/run)
 #   make check-kernels  the integration core on Debian's 6.1 and 6.12 kernels, and on this one
+#   make check-clean-machine  the package on a clean Debian 12, with systemd and the real runtime
 #   make unit       only build the unit tests
 #   make asan       bufscope under the address and undefined-behaviour sanitizers
 #   make fuzz       the fuzz targets (tests/check-fuzz runs them)

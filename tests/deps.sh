@@ -14,7 +14,7 @@ if_root=
 
 # g++ for its library: clang++ builds the stand-in runtime with it.
 build="gcc g++ make pkg-config clang llvm libc6-dev libbpf-dev libelf-dev zlib1g-dev libcapstone-dev libjansson-dev libzstd-dev libcap-ng-dev libseccomp-dev libmicrohttpd-dev libncurses-dev"
-test="adduser binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc python3 python3-pytest python3-jsonschema python3-pip python3-venv prometheus qemu-system-x86 systemd tmux util-linux zstd"
+test="adduser binutils bpftrace cpio dpkg-dev libclang-rt-dev lld libcmocka-dev clang-format mandoc mmdebstrap python3 python3-pytest python3-jsonschema python3-pip python3-venv prometheus qemu-system-x86 systemd tmux util-linux zstd"
 case "${1-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;

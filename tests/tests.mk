@@ -119,6 +119,11 @@ check-kernels:
 	tests/deps.sh --if-root test
 	tests/run kernels
 
+# The package on a clean Debian 12 with systemd, under QEMU, with the real runtime. Not a part of "check": some minutes.
+check-clean-machine: all
+	tests/deps.sh --if-root test
+	tests/clean-machine/trial.py
+
 # After a change of the BPF programs: what the verifier needs for each, on each kernel.
 verifier-record: all standin
 	tests/kernels/boot.py --record
@@ -147,4 +152,4 @@ demo-ttnn:
 	@printf '\n$$ %s\n' '$(DEMO_TTNN_COMMAND)'
 	@yes "" | $(DEMO_TTNN_COMMAND) || [ $$? -eq 137 ]
 
-.PHONY: check check-kernels verifier-record deps deps-test demo demo-ttnn
+.PHONY: check check-kernels check-clean-machine verifier-record deps deps-test demo demo-ttnn

@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is tried on the clean machine, one step after the other; see trial.py.
+
+Everything that is done and answered goes to stdout. The verdict goes to the serial line that is named:
+"TEST passed|failed STEP" lines and, last, "RESULT passed N failed N".
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOCKET_FOLDER = "/run/bufscope"
+
+
+def shell(command, user=None, status=0):
+    """Runs it as one would type it, shows that and the answer, and returns the answer."""
+    print(f"\n{user or 'root'}$ {command}", flush=True)
+    arguments = ["/bin/sh", "-c", command]
+    if user:
+        arguments = ["runuser", "-u", user, "--", *arguments]
+    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, end="", flush=True)
+    assert done.returncode == status, f"status {done.returncode} of: {command}"
+    return done.stdout
+
+
+class Program:
+    """The real runtime with some tensors, by a user."""
+
+    def __init__(self, user, how, tensors):
+        self.user = user
+        command = [how["python"], os.path.join(HERE, "workload.py"), "hold", str(tensors)]
+        home = os.path.expanduser("~" + user)
+        print(f"\n{user}$ {' '.join(command)} &     # ttnn {how['release']}", flush=True)
+        self.process = subprocess.Popen(["runuser", "-u", user, "--", *command], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home,
+                                        env=dict(os.environ, HOME=home, **how["environment"]))
+        self.chatter = []
+
+    def stop(self, name):
+        """Waits for it there; what the runtime's books say."""
+        for line in self.process.stdout:
+            if line.startswith("@@books "):
+                self.books = json.loads(line[len("@@books "):])
+            elif line.strip() == "@@ready " + name:
+                return
+            else:
+                self.chatter.append(line)
+        raise AssertionError(f"the program of {self.user} ended:\n{''.join(self.chatter)}")
+
+    def go_on(self, name):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.stop(name)
+
+    @property
+    def pid(self):
+        return self.books["pid"]
+
+    def blocks(self):
+        """{(type, address): bytes on the chip} of the runtime's books."""
+        return {(kind, address): size * memory["banks"] for mesh in self.books["meshes"]
+                for kind, memory in mesh["types"].items() for address, size in memory["blocks"]}
+
+
+def dump(user=None):
+    """{pid: process}, as a user sees it; shown as text."""
+    shell("bufscope dump", user)
+    command = ["bufscope", "dump", "--format", "json"]
+    text = subprocess.run(["runuser", "-u", user, "--", *command] if user else command, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {process["pid"]: process for process in json.loads(text)["processes"]}
+
+
+def expect(seen, *programs):
+    """These programs and no other, and of each what its runtime's own books say."""
+    assert set(seen) == {program.pid for program in programs}, f"{set(seen)} instead of {[p.pid for p in programs]}"
+    for program in programs:
+        process = seen[program.pid]
+        theirs = program.blocks()
+        ours = {(buffer["type"], buffer["address"]): buffer["footprint_bytes"] for buffer in process["buffers"]}
+        # What a buffer takes is known once bufscope has read the books, too.
+        if not process["before_attach"]:
+            ours = {place: theirs.get(place) if taken is None else taken for place, taken in ours.items()}
+        assert ours == theirs, f"bufscope {ours}, the runtime {theirs}"
+        assert process["exact"], process["inexact_reasons"]
+
+
+def changed_code(pid):
+    """How many bytes of the runtime library's code are not as in its file: breakpoints."""
+    changed = 0
+    with open(f"/proc/{pid}/maps") as maps:
+        regions = [line.split(maxsplit=5) for line in maps]
+    for region in regions:
+        if len(region) < 6 or "x" not in region[1] or "tt_metal" not in region[5] and "_ttnncpp" not in region[5]:
+            continue
+        start, end = (int(part, 16) for part in region[0].split("-"))
+        with open(f"/proc/{pid}/mem", "rb") as memory, open(region[5].strip(), "rb") as file:
+            memory.seek(start)
+            file.seek(int(region[2], 16))
+            now, was = memory.read(end - start), file.read(end - start)
+        if now[:len(was)] != was:
+            changed += sum(a != b for a, b in zip(now, was))
+    return changed
+
+
+class Trial:
+    def __init__(self):
+        with open(os.path.join(HERE, "programs.json")) as file:
+            self.releases = json.load(file)
+
+    def install(self):
+        """The package is installed: the service runs"""
+        shell("DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq -o Dpkg::Use-Pty=0 /root/bufscope.deb")
+        shell("systemctl start bufscope")
+        assert shell("systemctl is-active bufscope").strip() == "active"
+        assert shell("systemctl is-enabled bufscope").strip() == "enabled"
+        shell("systemctl status --no-pager --full bufscope")
+        shell("adduser --quiet carol bufscope")
+
+    def nobody_yet(self):
+        """Nothing uses a device, and everyone is told so"""
+        for user in (None, "alice", "carol"):
+            expect(dump(user))
+
+    def two_users(self):
+        """Two programs of two users: each sees their own, root and the group both, as the runtime's books have it"""
+        self.alice, self.bob = Program("alice", self.releases[0], 6), Program("bob", self.releases[1], 9)
+        self.alice.stop("holding")
+        self.bob.stop("holding")
+        expect(dump(), self.alice, self.bob)
+        expect(dump("carol"), self.alice, self.bob)
+        expect(dump("alice"), self.alice)
+        expect(dump("bob"), self.bob)
+        expect(dump("dave"))
+
+    def restart(self):
+        """The service is restarted: what lives is known again, and what happens then"""
+        shell("systemctl restart bufscope")
+        seen = dump()
+        expect(seen, self.alice, self.bob)
+        assert all(process["before_attach"] == len(process["buffers"]) for process in seen.values())
+        self.alice.go_on("half")
+        expect(dump(), self.alice, self.bob)
+
+    def kill(self):
+        """One program is killed: it holds nothing, the other what it held"""
+        os.kill(self.alice.pid, signal.SIGKILL)
+        print(f"\nroot$ kill -9 {self.alice.pid}", flush=True)
+        self.alice.process.wait()
+        expect(dump(), self.bob)
+        expect(dump("alice"))
+
+    def upgrade(self):
+        """The package is installed again, as by an upgrade: the service is another, and knows what lives"""
+        before = shell("systemctl show --property MainPID bufscope")
+        shell("DEBIAN_FRONTEND=noninteractive dpkg --install /root/bufscope.deb")
+        assert shell("systemctl show --property MainPID bufscope") != before
+        expect(dump(), self.bob)
+
+    def stop(self):
+        """The service is stopped: no probe, no socket, and the program goes on"""
+        assert changed_code(self.bob.pid), "there was no probe to be taken away"
+        shell("systemctl stop bufscope")
+        assert not os.path.exists(SOCKET_FOLDER), os.listdir(SOCKET_FOLDER)
+        assert not changed_code(self.bob.pid), "probes are left"
+        assert not os.listdir("/sys/fs/bpf"), os.listdir("/sys/fs/bpf")
+        shell("bufscope dump", "bob", status=1)
+        self.bob.go_on("half")
+
+    def journal(self):
+        """The service's log has nothing of error or warning"""
+        log = shell("journalctl --no-pager --unit bufscope")
+        assert "rror" not in log and "arning" not in log and "READY" not in log
+
+    def remove(self):
+        """The package is removed and purged: nothing of it is left but the group"""
+        shell("DEBIAN_FRONTEND=noninteractive apt-get purge --yes -qq -o Dpkg::Use-Pty=0 bufscope")
+        left = shell("find / -xdev -name '*bufscope*' ! -path '/root/*' ! -path '/var/cache/apt/*' ! -path '/proc/*' "
+                     "! -path '/sys/*'")
+        assert not left, left
+        assert shell("systemctl is-failed bufscope", status=1).strip() == "inactive"
+        self.bob.go_on("none")
+        self.bob.process.communicate("\n")
+        assert self.bob.process.returncode == 0, self.bob.process.returncode
+
+    STEPS = (install, nobody_yet, two_users, restart, kill, upgrade, stop, journal, remove)
+
+
+def attempt(step, trial):
+    print(f"\n==== {step.__doc__} ({time.monotonic():.0f} s after the start of the machine)", flush=True)
+    try:
+        step(trial)
+        return True
+    except Exception:
+        print(traceback.format_exc(), flush=True)
+        subprocess.run(["journalctl", "--no-pager", "--unit", "bufscope"], stdin=subprocess.DEVNULL)
+        return False
+
+
+def main(serial):
+    trial, counts = Trial(), {True: 0, False: 0}
+    with open(serial, "w") as results:
+        for step in Trial.STEPS:
+            # Each begins where the one before ended.
+            passed = not counts[False] and attempt(step, trial)
+            counts[passed] += 1
+            print(f"TEST {'passed' if passed else 'failed'} {step.__doc__}", file=results, flush=True)
+        print(f"RESULT passed {counts[True]} failed {counts[False]}", file=results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
