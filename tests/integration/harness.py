@@ -317,6 +317,7 @@ def check_devices(process):
             counted[chip, buffer["type"], state + "_bytes"] += buffer["size_bytes"]
     shown = collections.Counter()
     for device in process["devices"]:
+        assert (device["name"] is None) == (device["chip"]["known_by"] == "number")
         for row in device["types"]:
             for key in ("live_buffers", "live_bytes", "held_buffers", "held_bytes"):
                 shown[device["device"], row["type"], key] += row[key]

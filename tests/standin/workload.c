@@ -23,6 +23,7 @@
  *   drop B | drop-all | drop-prefix PREFIX         the last reference goes
  *   close D [each] | drop-device D
  *   wait NAME | books NAME | echo TEXT
+ *   map FILE                        maps its first page, as a runtime does with a device node
  *   threads COUNT COMMAND...        run COMMAND in COUNT threads at once; '%' becomes their number
  *   leader-exit                     the main thread ends; the rest of the script runs in another
  *   fork ... endfork                the child runs what is between and exits 0
@@ -37,6 +38,7 @@
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -44,6 +46,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -525,6 +528,15 @@ static int signal_number(const char *name)
 	return atoi(name);
 }
 
+static void map_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || mmap(NULL, 1, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED)
+		die("cannot map %s: %s", path, strerror(errno));
+	close(fd);
+}
+
 /* Commands that end or replace the process, or need the line as it was. True: done. */
 static bool run_process_command(char **word, char *rest)
 {
@@ -556,6 +568,8 @@ static bool run_process_command(char **word, char *rest)
 		aborts_at_exit = true;
 	else if (!strcmp(word[0], "wait"))
 		wait_for_line(word[1]);
+	else if (!strcmp(word[0], "map"))
+		map_file(word[1]);
 	else if (!strcmp(word[0], "echo"))
 		say("%s\n", rest);
 	else
