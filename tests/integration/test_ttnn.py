@@ -3,6 +3,7 @@
 The real, unmodified runtime on its mock device: what bufscope reports equals the allocators' own
 books, at every stop.
 """
+import glob
 import os
 import re
 import signal
@@ -65,6 +66,8 @@ def test_live_set_equals_the_books(version, kind, scenario, tmp_path):
         books = bufscope.ready(stop)
         process = exact(bufscope.snapshot(), books["pid"])
         harness.assert_equals_runtime_books(process, books)
+        # A mock device is no chip of this machine.
+        assert all(device["chip"]["known_by"] == "number" for device in process["devices"])
         bufscope.go()
     process = exact(bufscope.finish(), books["pid"])
     counts(process, unknown_frees=0, double_frees=0, missed_frees=0, live=0)
@@ -195,3 +198,19 @@ def test_check_accepts_the_library(number):
     result = subprocess.run([harness.BUFSCOPE, "check", library], capture_output=True, text=True,
                             timeout=harness.HANG_SECONDS)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("number", LIBRARIES)
+def test_rule_of_the_chips_numbers(number):
+    """Where the function is that tells how chips are numbered, its name is the one that is looked for."""
+    with open(os.path.join(harness.ROOT, "user", "runtime", "tt_metal.c")) as file:
+        wanted = re.search(r'numbering_symbol = "(\w+)"', file.read()).group(1)
+    try:
+        folder = os.path.dirname(ttnn_setup.library(number))
+    except ttnn_setup.Unavailable as reason:
+        pytest.skip(str(reason))
+    libraries = glob.glob(os.path.join(glob.escape(folder), "libtt-umd.so*"))
+    for library in libraries:
+        symbols = subprocess.run(["readelf", "--dyn-syms", "-W", library], capture_output=True, text=True).stdout
+        assert re.search(rf"FUNC .* {wanted}$", symbols, re.MULTILINE)
+    assert bool(libraries) == (number not in ("0.60.1", "0.62.2", "0.64.5", "0.66.0"))
