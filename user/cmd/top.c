@@ -29,7 +29,7 @@
 #define MIN_INTERVAL (SECOND / 10)
 #define MAX_INTERVAL (3600 * SECOND)
 #define SILENT       (3 * SECOND) /* so long an answer may take before somebody is told */
-#define SHARE        10           /* of the time, at most one part is spent on asking */
+#define SHARE        10           /* of the time, at most one part is spent on answers */
 
 struct top {
 	struct ask ask;
@@ -71,7 +71,9 @@ static void clear_mark(struct top *top)
 
 static void set_next(struct top *top)
 {
-	uint64_t now_ns = loop_now_ns(), took_ns = now_ns - top->link.asked_ns;
+	uint64_t now_ns = loop_now_ns();
+	/* A long answer is work for both sides; that the service let us wait for it is none. */
+	uint64_t took_ns = top->link.begun_ns ? now_ns - top->link.begun_ns : 0;
 
 	top->next_ns = top->link.asked_ns + top->frame.interval_ns;
 	if (top->next_ns < now_ns + (SHARE - 1) * took_ns)

@@ -194,10 +194,16 @@ static void add_bar(struct strbuf *out, uint64_t used, uint64_t capacity, size_t
 void top_line_usage(struct strbuf *out, const struct top_figures *figures, uint64_t capacity_bytes, size_t width,
 		    size_t figure)
 {
-	size_t end = top_line_columns(strbuf_str(out)) + width;
+	size_t end = top_line_columns(strbuf_str(out)) + width, start;
 
 	if (capacity_bytes && width >= figure + 3 + MIN_BAR)
 		add_bar(out, figures->taken_bytes, capacity_bytes, width - figure - 3);
+	start = out->len;
 	top_line_figure(out, figures, capacity_bytes);
+	if (!capacity_bytes && figures->buffers && !strbuf_error(out) && out->len - start > width) {
+		out->len = start;
+		units_size(out, figures->taken_bytes);
+		strbuf_adds(out, " of ?");
+	}
 	top_line_pad(out, end);
 }

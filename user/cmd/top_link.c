@@ -43,6 +43,7 @@ int top_link_ask(struct top_link *link, json_t *request)
 	strbuf_fini(&link->text);
 	memset(&link->text, 0, sizeof(link->text));
 	link->asked_ns = loop_now_ns();
+	link->begun_ns = 0;
 	link->fd = client_connect(link->path, SOCK_NONBLOCK, link->why, sizeof(link->why));
 	if (link->fd < 0)
 		return link->fd;
@@ -96,6 +97,8 @@ int top_link_read(struct top_link *link)
 {
 	int result = protocol_read(&link->reader, link->fd);
 
+	if (result > 0 && !link->begun_ns)
+		link->begun_ns = loop_now_ns();
 	/* One frame a call: keys are looked at in between, however long the answer is. */
 	if (result > 0)
 		result = take_frame(link);

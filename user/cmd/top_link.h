@@ -19,6 +19,7 @@ struct top_link {
 	const char *path; /* client_socket() */
 	int fd;           /* becomes readable; -1: nothing is asked */
 	uint64_t asked_ns;
+	uint64_t begun_ns; /* the first of the answer came; 0: nothing yet */
 	struct protocol_reader reader;
 	struct strbuf text; /* the answer so far */
 	char why[CLIENT_WHY];
