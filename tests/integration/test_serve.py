@@ -2,6 +2,7 @@
 """`bufscope serve` and `dump`: what is asked is answered, of this moment, to those who may know."""
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 import harness
 import service
 from harness import Program
-from service import Server, ask, user
+from service import Connection, Server, ask, user
 
 ALICE, BOB, GROUP = 61001, 61002, 61003
 NOBODY_THERE = 4194304          # above any pid_max
@@ -217,8 +218,8 @@ def test_gates(server, program):
 # ---- this very moment ----
 
 def test_who_frees_and_then_asks_sees_it(tmp_path, server, library):
-    """A hundred times: allocate, ask, free, ask, all by the workload. No answer is of an earlier moment."""
-    rounds = 100
+    """Allocate, ask, free, ask, all by the workload, again and again. No answer is of an earlier moment."""
+    rounds = 50
     question = "fork\nexec " + " ".join(server.command("dump", "--format", "csv")) + "\nendfork\nwait-child\n"
     script = tmp_path / "script"
     script.write_text("load\nwait loaded\nmesh m 2\n" + rounds * (
@@ -240,6 +241,22 @@ def test_who_frees_and_then_asks_sees_it(tmp_path, server, library):
         elif lines is not None:
             lines += re.match(rf"[\d.]+,{program.pid},", line) is not None
     assert answers == [1, 0] * rounds
+
+
+def test_all_that_was_before_the_question_is_in_the_answer(tmp_path, server, library):
+    """Asked sooner than the server looks for records by itself, which is every two milliseconds."""
+    rounds = 100
+    program = server.start("mesh m 2\n" + rounds * "alloc a m DRAM 2048 2048\nwait held\nfree a\nwait freed\n", tmp_path,
+                           lib=library)
+    with Connection(server.socket) as connection:
+        for i in range(rounds):
+            for stop, live in (("held", 1), ("freed", 0)):
+                program.ready(stop)
+                connection.request("dump", format="json", pids=[program.pid])
+                process, = json.loads(connection.answer()[1])["processes"]
+                harness.counts(process, live=live, allocated=i + 1)
+                program.go()
+    assert program.wait() == 0
 
 
 def test_who_was_killed_is_gone(tmp_path, server, library):
