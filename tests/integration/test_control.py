@@ -373,8 +373,11 @@ def test_a_request_in_pieces_and_several_at_once(server):
 
 def test_a_half_closed_connection_gets_its_answer(server, big):
     with Connection(server.socket) as connection:
+        # The server sees request and end at once.
+        os.kill(server.pid, signal.SIGSTOP)
         connection.request("dump", format="json", pids=[big.pid])
         connection.socket.shutdown(socket.SHUT_WR)
+        os.kill(server.pid, signal.SIGCONT)
         end, text = connection.answer()
         assert end["exit"] == 0 and len(json.loads(text)["processes"][0]["buffers"]) == 8000
         assert connection.frame() is None
