@@ -50,12 +50,19 @@ def server(tmp_path):
     server.stop()
 
 
-def start(kind, folder, *scenario):
+@pytest.fixture(params=("n150", "t3k"))
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def inner(kind):
+    """(python, environment, folders of modules) of a pytest with the real runtime."""
     try:
-        command, env = real(VERSION, kind, *scenario)
+        python, env = ttnn_setup.environment(VERSION, kind)
+        return python, env, (ttnn_setup.pytest_folder(python), TTNN)
     except ttnn_setup.Unavailable as reason:
         pytest.skip(str(reason))
-    return Program(command, folder, env=env)
 
 
 def assert_bytes_equal_the_books(process, books):
@@ -71,23 +78,22 @@ def assert_bytes_equal_the_books(process, books):
             assert sum(size for _, size in taken) == memory["bytes_per_bank"]
 
 
-@pytest.mark.parametrize("kind", ("n150", "t3k"))
-def test_four_steps(server, kind, tmp_path):
+def test_four_steps(server, kind, inner, tmp_path):
     """Steps one to three in pytest; the fourth is a program that is killed meanwhile."""
-    killed = start(kind, tmp_path, "hold", 9)
+    command, env = real(VERSION, kind, "hold", 9)
+    killed = Program(command, tmp_path, env=env)
     books = killed.ready("holding")
     process, = server.dump("-p", killed.pid)["processes"]
     assert_bytes_equal_the_books(process, books)
     harness.counts(process, live=9, held=0)
 
-    python, env = ttnn_setup.environment(VERSION, kind)
     place = pytest_document.Place(server)
     place.write("conftest.py", pytest_document.block("# conftest.py"))
     place.write("test_books.py", BOOKS)
     if kind == "n150":
         place.write("test_four_steps.py", pytest_document.block("# test_four_steps.py"))
     try:
-        results, output = place.pytest(python, env, (ttnn_setup.pytest_folder(python), TTNN))
+        results, output = place.pytest(*inner)
         records = place.records()
     finally:
         place.close()
