@@ -88,7 +88,7 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/asan/libbufscope.a
 		$(if $(shell grep -l fail_alloc.h $<),$(WRAP)) $(LDLIBS) -lcmocka
 
 # The stand-in's source goes in by .incbin, which -MMD does not see.
-$(BUILD)/tests/unit/test_tt_metal: tests/unit/standin_tt_metal.cpp
+$(BUILD)/tests/unit/test_tt_metal $(BUILD)/tests/unit/test_library: tests/unit/standin_tt_metal.cpp
 
 # Its clock can be turned.
 $(BUILD)/tests/unit/test_control: LDLIBS += -Wl,--wrap=clock_gettime

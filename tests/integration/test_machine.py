@@ -246,24 +246,48 @@ MAP = ("import mmap, os, sys; m = mmap.mmap(os.open(sys.argv[1], 0), 0, prot=5, 
        "print('ready mapped', flush=True); input()")
 
 
-def test_an_unsupported_copy_is_told_of_once(tmp_path):
+@pytest.fixture
+def unsupported(tmp_path):
+    """A library in which something that is needed has another name."""
     with open(harness.library("pimpl"), "rb") as file:
         image = file.read()
     wrong = image.replace(b"\0_ZN2tt8tt_metal12GraphTracker14track_allocateE", b"\0_ZN2tt8tt_metal12GraphTracker14track_allocXteE")
     assert wrong != image
     path = tmp_path / "libunsupported.so"
     path.write_bytes(wrong)
-    bufscope = watch_all(tmp_path)
-    programs = []
+    return str(path)
+
+
+def mappers(folder, path, watcher):
+    """Three processes that map a file, one after the other, the first of which was told of."""
     for i in range(3):
-        programs.append(Program(["/usr/bin/python3", "-c", MAP, str(path)], tmp_path, f"mapper{i}"))
-        programs[i].ready("mapped")
-        if not i:
-            bufscope.wait_stderr("libunsupported.so.* is not supported")
-    report = interrupt(bufscope)
-    said = [line for line in bufscope.stderr().splitlines() if "libunsupported.so" in line]
+        program = Program(["/usr/bin/python3", "-c", MAP, path], folder, f"mapper{i}")
+        program.ready("mapped")
+        watcher.wait_stderr("libunsupported.so.* is not supported")
+        yield program
+
+
+def said_once(watcher):
+    said = [line for line in watcher.stderr().splitlines() if "libunsupported.so" in line]
     assert len(said) == 1 and "GraphTracker::track_allocate" in said[0], said
+
+
+def test_an_unsupported_copy_is_told_of_once(tmp_path, unsupported):
+    bufscope = watch_all(tmp_path)
+    programs = list(mappers(tmp_path, unsupported, bufscope))
+    report = interrupt(bufscope)
+    said_once(bufscope)
     assert process_of(report, programs[0].pid)["inexact_reasons"]
+
+
+def test_the_service_tells_of_it_once(tmp_path, unsupported):
+    """Its log has a line for the file, its answers the reason for each process that maps it."""
+    server = Server(tmp_path)
+    for program in mappers(tmp_path, unsupported, server):
+        reason, = process_of(server.dump("-p", program.pid), program.pid)["inexact_reasons"]
+        assert reason["reason"] == "unsupported-library" and "GraphTracker::track_allocate" in reason["text"]
+    said_once(server)
+    server.stop()
 
 
 def identity(pid):

@@ -142,6 +142,7 @@ static int plan_library(struct libraries *libraries, struct library *library, st
 	while (index < libraries->index_count && libraries->by_index[index])
 		index++;
 	if (!err && index >= WIRE_MAX_LIBRARIES) {
+		strbuf_reset(&report); /* that its books cannot be read, say, is not why */
 		strbuf_addf(&report, "refused library: more than %d different ones at once\n", WIRE_MAX_LIBRARIES);
 		err = -ENOSPC;
 	}
