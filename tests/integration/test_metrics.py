@@ -17,7 +17,7 @@ import harness
 import prometheus
 import service
 from harness import BUFSCOPE, HANG_SECONDS, Program
-from prometheus import Endpoint, Prometheus, cells, number, parse, reported_cells
+from prometheus import Endpoint, Prometheus, cells, gone, number, parse, reported_cells
 from service import Server
 
 LIVE_AND_HELD = """
@@ -135,13 +135,6 @@ def test_counters_only_rise(tmp_path, server, library):
                 program.go()
                 assert program.wait() == 0
                 gone(server, program.pid)
-
-
-def gone(server, pid):
-    """Until the service has taken in the end of a process."""
-    deadline = time.monotonic() + HANG_SECONDS
-    while server.process(pid):
-        assert time.monotonic() < deadline, f"process {pid} has ended and is still there"
 
 
 def test_http(server):
