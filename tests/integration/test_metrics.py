@@ -6,6 +6,7 @@ may use a device meanwhile, so each test looks at its own processes.
 import http.client
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -184,6 +185,23 @@ def test_bad_readers(tmp_path, server, library):
     for connection in connections:
         connection.close()
     prometheus.assert_equals_report(parse(endpoint.now()), process)
+
+
+def test_places_are_given_back(tmp_path):
+    """All of them are taken and all readers go at once: the next one is heard."""
+    program = Program([os.path.join(harness.BUILD, "tests", "standin", "metrics-server"), "0"], tmp_path)
+    endpoint = Endpoint.of(program)
+    program.ready("serving")
+    before, deadline = sockets(program.pid), time.monotonic() + HANG_SECONDS
+    connections = [raw(endpoint) for _ in range(READERS)]
+    while sockets(program.pid) < before + READERS:
+        assert time.monotonic() < deadline, "not every reader is let in"
+        time.sleep(0.01)
+    os.kill(program.pid, signal.SIGSTOP)
+    for connection in connections:
+        connection.close()
+    os.kill(program.pid, signal.SIGCONT)
+    assert "bufscope_build_info" in endpoint.get()
 
 
 def test_not_there_unless_told(tmp_path):
