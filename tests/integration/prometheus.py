@@ -91,10 +91,13 @@ class Endpoint:
 
 
 class Prometheus(Program):
-    """Scrapes one endpoint all the time; its data is in the test's folder."""
+    """
+    Scrapes one endpoint all the time; its data is in the test's folder. What is asked for is of the scrape that
+    scraped() waited for: a later one may fail on a busy machine.
+    """
 
     def __init__(self, endpoint, folder, rules=None):
-        config = {"global": {"scrape_interval": "300ms", "scrape_timeout": "300ms"},
+        config = {"global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
                   "rule_files": [str(rules)] if rules else [],
                   "scrape_configs": [{"job_name": "bufscope", "static_configs": [{"targets": [endpoint.address]}]}]}
         path = os.path.join(str(folder), "prometheus.yml")
@@ -105,6 +108,7 @@ class Prometheus(Program):
         port = self.wait_stderr(r'msg="Listening on" address=127\.0\.0\.1:(\d+)').group(1)
         self.api = f"http://127.0.0.1:{port}/api/v1/"
         self.wait_stderr("Server is ready")
+        self.time = None        # of that scrape
 
     def ask(self, path):
         with urllib.request.urlopen(self.api + path, timeout=HANG_SECONDS) as answer:
@@ -112,9 +116,12 @@ class Prometheus(Program):
         assert result["status"] == "success", result
         return result["data"]
 
-    def query(self, expression):
+    def query(self, expression, now=False):
         """An instant query's samples."""
-        result = self.ask("query?" + urllib.parse.urlencode({"query": expression}))["result"]
+        arguments = {"query": expression}
+        if not now and self.time is not None:
+            arguments["time"] = self.time
+        result = self.ask("query?" + urllib.parse.urlencode(arguments))["result"]
         return [Sample(row["metric"].get("__name__"), row["metric"], row["value"][1]) for row in result]
 
     def rules(self):
@@ -123,8 +130,13 @@ class Prometheus(Program):
     def scraped(self, moment=None):
         """Until what it has was true at @moment (Unix time; now) or later."""
         moment = time.time() if moment is None else moment
+        taken = "bufscope_snapshot_timestamp_seconds"
         deadline = time.monotonic() + HANG_SECONDS
-        while not any(float(sample.value) >= moment for sample in self.query("bufscope_snapshot_timestamp_seconds")):
+        while True:
+            # Of the scrape itself: one that has begun but not ended yet has a later time.
+            self.time = next((sample.value for sample in self.query(f"timestamp({taken})", now=True)), None)
+            if self.time and any(float(sample.value) >= moment for sample in self.query(taken)):
+                return
             assert time.monotonic() < deadline, f"nothing was scraped; stderr:\n{self.stderr()}"
             time.sleep(0.05)
 
