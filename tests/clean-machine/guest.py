@@ -5,6 +5,7 @@
 Everything that is done and answered goes to stdout. The verdict goes to the serial line that is named:
 "TEST passed|failed STEP" lines and, last, "RESULT passed N failed N".
 """
+import collections
 import json
 import os
 import signal
@@ -12,9 +13,12 @@ import subprocess
 import sys
 import time
 import traceback
+import urllib.parse
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOCKET_FOLDER = "/run/bufscope"
+SCRAPED_SECONDS = 120           # only what hangs takes that long
 
 
 def shell(command, user=None, status=0):
@@ -91,6 +95,24 @@ def expect(seen, *programs):
         assert process["exact"], process["inexact_reasons"]
 
 
+def query(expression):
+    url = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(url, timeout=SCRAPED_SECONDS) as answer:
+        return json.load(answer)["data"]["result"]
+
+
+def prometheus(what, pid):
+    """{type: bytes} as Prometheus has it, from a scrape that is younger than the question."""
+    asked = time.time()
+    while not query(f"bufscope_snapshot_timestamp_seconds > {asked}"):
+        assert time.time() < asked + SCRAPED_SECONDS, "Prometheus scrapes nothing new"
+        time.sleep(0.5)
+    expression = f'sum by (type) (bufscope_process_{what}_bytes{{pid="{pid}"}}) > 0'
+    rows = {row["metric"]["type"]: int(row["value"][1]) for row in query(expression)}
+    print(f"\nPrometheus: {expression}\n  {rows}", flush=True)
+    return rows
+
+
 def changed_code(pid):
     """How many bytes of the runtime library's code are not as in its file: breakpoints."""
     changed = 0
@@ -140,13 +162,26 @@ class Trial:
         expect(dump("dave"))
 
     def restart(self):
-        """The service is restarted: what lives is known again, and what happens then"""
+        """The service is restarted, with another option: what lives is known again, and what happens then"""
+        shell("""echo 'BUFSCOPE_OPTIONS="--metrics 9754"' >/etc/default/bufscope""")
         shell("systemctl restart bufscope")
         seen = dump()
         expect(seen, self.alice, self.bob)
         assert all(process["before_attach"] == len(process["buffers"]) for process in seen.values())
         self.alice.go_on("half")
         expect(dump(), self.alice, self.bob)
+
+    def metrics(self):
+        """Prometheus says the same bytes as dump and as the runtime's books"""
+        seen = dump()
+        for program in (self.alice, self.bob):
+            dumped, booked = collections.Counter(), collections.Counter()
+            for buffer in seen[program.pid]["buffers"]:
+                dumped[buffer["type"]] += buffer["size_bytes"]
+            for (kind, _), taken in program.blocks().items():
+                booked[kind] += taken
+            assert prometheus("live", program.pid) == dumped
+            assert prometheus("footprint", program.pid) == booked
 
     def kill(self):
         """One program is killed: it holds nothing, the other what it held"""
@@ -176,7 +211,7 @@ class Trial:
     def journal(self):
         """The service's log has nothing of error or warning"""
         log = shell("journalctl --no-pager --unit bufscope")
-        assert "rror" not in log and "arning" not in log and "READY" not in log
+        assert "serving at" in log and "rror" not in log and "arning" not in log and "ailed" not in log
 
     def remove(self):
         """The package is removed and purged: nothing of it is left but the group"""
@@ -185,11 +220,12 @@ class Trial:
                      "! -path '/sys/*'")
         assert not left, left
         assert shell("systemctl is-failed bufscope", status=1).strip() == "inactive"
+        shell("getent group bufscope")
         self.bob.go_on("none")
         self.bob.process.communicate("\n")
         assert self.bob.process.returncode == 0, self.bob.process.returncode
 
-    STEPS = (install, nobody_yet, two_users, restart, kill, upgrade, stop, journal, remove)
+    STEPS = (install, nobody_yet, two_users, restart, metrics, kill, upgrade, stop, journal, remove)
 
 
 def attempt(step, trial):

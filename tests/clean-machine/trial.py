@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
@@ -25,12 +26,12 @@ import setup  # noqa: E402
 
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 OUTPUT = os.path.join(BUILD, "clean-machine")
-# A machine that boots, what Python and the runtime link to, and what the stand-in for its device compiler calls.
+# A machine that boots, what Python and the runtime link to, what the stand-in for its device compiler calls, Prometheus.
 PACKAGES = ("systemd-sysv,dbus,linux-image-cloud-amd64,libatomic1,libstdc++6,zlib1g,libbz2-1.0,libffi8,liblzma5,"
-            "libsqlite3-0,libssl3,clang,lld")
+            "libsqlite3-0,libssl3,clang,lld,prometheus")
 RELEASES = ("0.81.1", "0.66.0")         # one of each object layout
 PRIVATE = "/home/bob/ttnn"              # where the second one is: a home that nobody else may enter
-GUEST_SECONDS = 420                    # only a hang gets there
+GUEST_SECONDS = 1200                    # only a hang gets there
 
 
 def run(command, **kwargs):
@@ -40,7 +41,7 @@ def run(command, **kwargs):
 def debian(folder):
     """The clean machine's root as a tar file."""
     kept = os.path.join(setup.cache_folder(), "clean-machine")
-    target = os.path.join(kept, "bookworm.tar")
+    target = os.path.join(kept, f"bookworm-{zlib.crc32(PACKAGES.encode()):08x}.tar")
     if not os.path.exists(target):
         os.makedirs(kept, exist_ok=True)
         made = os.path.join(folder, "bookworm.tar")
@@ -49,9 +50,16 @@ def debian(folder):
     return target
 
 
+def link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:                     # another file system
+        shutil.copy2(source, target)
+
+
 def link(source, target):
     """The tree as hard links (the image is made from them, nothing is written to them), in folders open to all."""
-    shutil.copytree(source, target, symlinks=True, copy_function=os.link, dirs_exist_ok=True)
+    shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy, dirs_exist_ok=True)
     for path, _, _ in os.walk(target):
         os.chmod(path, 0o755)
 
@@ -89,7 +97,7 @@ def add_runtime(root):
     cache = setup.cache_folder()
     for tree in (prefix, os.path.dirname(os.path.dirname(python)), os.path.join(cache, "mock")):
         install_for_all(tree, root)
-    os.link(os.path.join(cache, "n150.yaml"), os.path.join(root + cache, "n150.yaml"))
+    link_or_copy(os.path.join(cache, "n150.yaml"), os.path.join(root + cache, "n150.yaml"))
     os.symlink(python, root + "/trial/python")
     with open(root + "/trial/programs.json", "w") as file:
         json.dump(programs, file)
@@ -108,6 +116,7 @@ def add_package(root):
 def build_root(root, tar):
     run(["tar", "-C", root, "-xf", tar])
     os.mkdir(root + "/trial")
+    shutil.copy(os.path.join(HERE, "prometheus.yml"), root + "/etc/prometheus")
     for file in (os.path.join(HERE, "guest.py"), os.path.join(TESTS, "ttnn", "workload.py")):
         shutil.copy(file, root + "/trial")
     shutil.copy(os.path.join(HERE, "trial.service"), root + "/etc/systemd/system")
