@@ -590,6 +590,28 @@ static void test_golden_ps(void **state)
 	case_fini(&c);
 }
 
+/* Chips that the driver tells apart, though two processes have the same number for them; and one it does not. */
+static void test_golden_ps_chips(void **state)
+{
+	struct ps_view view = {.style = {.utf8 = true, .width = 100}, .nothing = ""};
+	struct strbuf text = STRBUF_INIT;
+	struct snapshot *snapshot;
+	struct model_case c;
+
+	(void)state;
+	ps_case(&c);
+	case_chip(&c, 2, 0, "0000:c1:00.0", 0x100015441f0d4b3);
+	case_chip(&c, 2, 1, "0000:c2:00.0", 0);
+	case_chip(&c, 3, 0, "0000:c2:00.0", 0);
+	case_bulk_free(&c, 3, DEVICE + 1);
+	snapshot = case_snapshot(&c);
+	assert_int_equal(ps_view(&text, &view, snapshot), 0);
+	assert_golden("ps.chips.txt", &text);
+	strbuf_fini(&text);
+	snapshot_free(snapshot);
+	case_fini(&c);
+}
+
 /* Parents are read one by one while processes come and go: what looks like a circle must end. */
 static uint32_t circle(void *context, uint32_t pid)
 {
@@ -635,6 +657,7 @@ int main(void)
 		cmocka_unit_test(test_golden_growth),
 		cmocka_unit_test(test_golden_watch_json),
 		cmocka_unit_test(test_golden_ps),
+		cmocka_unit_test(test_golden_ps_chips),
 		cmocka_unit_test(test_ps_circle),
 	};
 

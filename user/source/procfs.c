@@ -182,14 +182,19 @@ bool procfs_parse_mapping(char *line, struct procfs_mapping *out)
 
 int procfs_lines(const char *path, int (*visit)(void *context, char *line), void *context)
 {
-	FILE *file = fopen(path, "re");
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
 	char *line = NULL;
 	size_t size = 0;
 	ssize_t len;
-	int err = 0;
+	FILE *file;
 
-	if (!file)
+	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
+	file = fdopen(fd, "r");
+	if (!file) {
+		close(fd);
+		return -ENOMEM;
+	}
 	while (!err && (len = getline(&line, &size, file)) > 0) {
 		if (line[len - 1] == '\n')
 			line[len - 1] = 0;

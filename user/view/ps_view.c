@@ -10,6 +10,7 @@
 #include "base/escape.h"
 #include "base/strbuf.h"
 #include "base/units.h"
+#include "view/chips_table.h"
 #include "view/grid.h"
 #include "view/phrase.h"
 
@@ -495,6 +496,7 @@ int ps_view(struct strbuf *out, const struct ps_view *view, const struct snapsho
 		grid.row_count = table.row_count;
 		grid_print(out, &view->style, &grid);
 		ps_total(out, &table);
+		chips_table(out, &view->style, snapshot);
 		ps_doubts(out, view, snapshot);
 	} else {
 		out->error = -ENOMEM;

@@ -2,7 +2,7 @@
 /*
  * Who holds device memory: a line per process, device and memory type, processes in the order of their
  * tree, those whose tree holds most first. Devices that follow each other and have the same figures, as
- * those of a mesh have, share a line.
+ * those of a mesh have, share a line. Below, what each chip holds that the driver tells apart.
  */
 #ifndef BUFSCOPE_VIEW_PS_VIEW_H
 #define BUFSCOPE_VIEW_PS_VIEW_H
