@@ -20,6 +20,7 @@ import time
 import pytest
 
 import harness
+import test_chips
 
 TTNN = os.path.join(harness.ROOT, "tests", "ttnn")
 sys.path.insert(0, TTNN)
@@ -246,3 +247,31 @@ def test_program_that_never_stands_still(version, tmp_path):
 def test_not_a_program_of_the_runtime():
     run = subprocess.run([DUMP, "-p", str(os.getpid())], capture_output=True, text=True)
     assert run.returncode == 1 and "no runtime's library" in run.stderr
+
+
+# Maps a file, then runs a program.
+MAPPING = """
+import mmap, os, runpy, sys
+kept = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 4096, mmap.MAP_PRIVATE, mmap.PROT_READ)
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("version", ("0.81.1",), indirect=True)
+def test_census_tells_which_chip(version, tmp_path):
+    """With a driver's files, and a node that the program maps, as a runtime on hardware does."""
+    prefix, node = test_chips.with_driver(tmp_path)
+    python, env = ttnn_setup.environment(version, "n150")
+    program = harness.Program([*prefix, python, "-c", MAPPING, node, os.path.join(TTNN, "workload.py"), "hold", "3"],
+                              tmp_path, "program", env=env)
+    pid = program.ready("holding")["pid"]
+    report = os.path.join(tmp_path, "census.json")
+    subprocess.run(["nsenter", "--mount", "--target", str(pid), harness.BUFSCOPE, "census", "-p", str(pid), "--format",
+                    "json", "-o", report], check=True, timeout=harness.HANG_SECONDS)
+    process, = harness.load_report(report)["processes"]
+    assert process["exact"], process["inexact_reasons"]
+    assert test_chips.chips(process) == {0: (f"{test_chips.BOARD} {test_chips.PCI}", test_chips.NAMED)}
+    for _ in STOPS["hold"]:
+        program.go()
+    assert program.wait() == 0

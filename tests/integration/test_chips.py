@@ -28,12 +28,18 @@ DRIVER = f"""
 """
 
 
-def run_with_driver(script, folder):
-    """@script can map $NODE."""
+def with_driver(folder):
+    """(prefix of a command line, path of the node)"""
     place = os.path.join(str(folder), "dev")
     os.mkdir(place)
-    program = ["unshare", "--mount", "--propagation", "private", "sh", "-c", DRIVER, "sh", place, harness.BUFSCOPE]
-    return run_standin(script.replace("$NODE", f"{place}/tenstorrent/3"), folder, program=program)
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", DRIVER, "sh", place]
+    return prefix, f"{place}/tenstorrent/3"
+
+
+def run_with_driver(script, folder):
+    """@script can map $NODE."""
+    prefix, node = with_driver(folder)
+    return run_standin(script.replace("$NODE", node), folder, program=[*prefix, harness.BUFSCOPE])
 
 
 def chips(process):

@@ -15,7 +15,9 @@
 #include "cmd/report.h"
 #include "model/model.h"
 #include "model/snapshot.h"
+#include "runtime/runtime.h"
 #include "source/census_events.h"
+#include "source/chips.h"
 #include "source/core_memory.h"
 #include "source/freeze.h"
 #include "source/privilege.h"
@@ -116,6 +118,30 @@ static int refuse(const struct survey_library *library)
 	return -ENOTSUP;
 }
 
+/* Of a process that runs: whose chips they were is not in a core file. */
+static void emit_chips(struct taking *taking, const struct survey_library *library)
+{
+	const struct runtime_chips *names = library->plan.runtime->chips;
+	struct event event = {.kind = EVENT_CHIP, .process = THE_PROCESS, .time_ns = now_ns()};
+	struct chips_found found = {0};
+	struct chips *chips;
+
+	if (!taking->options->pid_count || !names)
+		return;
+	chips = chips_new("");
+	if (!chips) {
+		taking->failed = true;
+		return;
+	}
+	if (!chips_of_process(chips, taking->options->pids[0], names, &found) && !found.unnumbered) {
+		for (size_t i = 0; i < found.count; i++) {
+			event.chip = (struct event_chip){.chip = (int32_t)i, .identity = found.chips[i]};
+			emit(taking, &event);
+		}
+	}
+	chips_free(chips);
+}
+
 static int take(struct taking *taking, const struct survey_library *library, uint32_t runtime)
 {
 	struct census_subject subject = {.process = THE_PROCESS, .runtime = runtime, .time_ns = now_ns()};
@@ -139,6 +165,7 @@ static int take(struct taking *taking, const struct survey_library *library, uin
 		goto out;
 	}
 	census_emit_devices(&census, &subject, emit, taking);
+	emit_chips(taking, library);
 	for (size_t i = 0; i < census.confirmed_count; i++) {
 		census_buffer_event(&census, i, &subject, &event);
 		emit(taking, &event);
