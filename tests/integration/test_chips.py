@@ -4,36 +4,38 @@ Which chip a number is. There is no driver here, so a mount namespace gets what 
 number under a node's name, and sysfs with a folder for that number. Everything else is as on any machine.
 """
 import os
+import re
 
 import harness
-from harness import process_of, run_standin
+from harness import Program, process_of, run_standin, standin
+from service import Server
 
 ID, PCI, BOARD = "0100015441F0D4B3", "0000:c1:00.0", "n300"
 NAMED = {"unique_id": ID, "board": BOARD, "pci": PCI, "known_by": "driver"}
 NUMBER = {"unique_id": None, "board": None, "pci": None, "known_by": "number"}
-# $1: where the node goes. The class and the parent of a node are links.
+# $1: where the node goes, $2: its number there. The class and the parent of a node are links.
 DRIVER = f"""
     set -e
     mount -t tmpfs none "$1"
     mkdir "$1/tenstorrent"
-    mknod "$1/tenstorrent/3" c 1 5
+    mknod "$1/tenstorrent/$2" c 1 5
     mount -t tmpfs none /sys/dev/char
     mkdir /sys/dev/char/1:5
     ln -s ../../../../class/tenstorrent /sys/dev/char/1:5/subsystem
     ln -s ../../../{PCI} /sys/dev/char/1:5/device
     echo {ID} >/sys/dev/char/1:5/tt_asic_id
     echo {BOARD} >/sys/dev/char/1:5/tt_card_type
-    shift
+    shift 2
     exec "$@"
 """
 
 
-def with_driver(folder):
+def with_driver(folder, number=3):
     """(prefix of a command line, path of the node)"""
-    place = os.path.join(str(folder), "dev")
+    place = os.path.join(str(folder), f"dev{number}")
     os.mkdir(place)
-    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", DRIVER, "sh", place]
-    return prefix, f"{place}/tenstorrent/3"
+    prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-c", DRIVER, "sh", place, str(number)]
+    return prefix, f"{place}/tenstorrent/{number}"
 
 
 def run_with_driver(script, folder):
@@ -91,3 +93,20 @@ def test_without_a_node_there_is_the_number(tmp_path):
     assert chips(process_of(bufscope.snapshot(), pid)) == {5: (None, NUMBER)}
     bufscope.go()
     bufscope.finish()
+
+
+def test_processes_on_one_chip(tmp_path):
+    """Two of them, each in its own place with a node of its own name; of a third there is only the same number."""
+    server = Server(tmp_path, prefix=with_driver(tmp_path)[0])
+    pids = []
+    for number in range(3):
+        prefix, node = with_driver(tmp_path, number)
+        mapping = f"map {node}" if number < 2 else ""
+        script = f"{mapping}\nchip c 0\nalloc a c DRAM {2048 << number} 2048\nbooks x\nwait x"
+        program = Program([*prefix, *standin(script)], tmp_path, f"program{number}")
+        pids.append(server.loaded(program))
+        program.ready("x")
+    text = server.ask("ps", *(f"-p{pid}" for pid in pids))
+    assert re.search(rf"^ +{BOARD} {PCI} +{ID} +DRAM +2 +6\.0 KB +2$", text, re.MULTILINE), text
+    assert text.count(PCI) == 1 and "under a number alone" in text
+    server.stop()
