@@ -299,7 +299,7 @@ static void test_what_the_driver_does_not_tell(void **state)
 					  "0x000000000000A1\n",
 					  "-0000000000000A1\n",
 					  " 000000000000000A1\n"};
-	static const char *const boards[] = {NULL, "", "\033[31mred\n", "n300 n150\n", "a\"b\n"};
+	static const char *const boards[] = {NULL, "", "n300\xe9\n", "\033[31mred\n", "n300 n150\n", "a\"b\n"};
 	static const char *const addresses[] = {"0000:c1:00",   "c1:00.0",           "0000:c1:00.9",
 						"0000:C1:00.0", "0000:c1:00.0x",     "000g:c1:00.0",
 						"0000:c1.00:0", "000000000:c1:00.0", ""};

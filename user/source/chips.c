@@ -19,6 +19,8 @@
 #include "source/procfs.h"
 
 #define MAX_REMEMBERED 256
+/* What no output needs to escape, in whatever locale. */
+#define WORD_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.+"
 
 struct remembered {
 	ino_t generation; /* of the node's folder in sysfs: another device of that number has another */
@@ -80,10 +82,8 @@ static void read_word(int folder, const char *name, char *out, size_t size)
 		close(fd);
 	out[len > 0 ? len : 0] = '\0';
 	out[strcspn(out, "\n")] = '\0';
-	for (const char *at = out; *at; at++) {
-		if (!isalnum((unsigned char)*at) && !strchr("-_.+", *at))
-			*out = '\0';
-	}
+	if (out[strspn(out, WORD_CHARACTERS)])
+		*out = '\0';
 }
 
 static uint64_t read_unique_id(int folder, const char *name)
