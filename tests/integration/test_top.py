@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`bufscope top` in a real terminal (tmux): what is on the screen, and what is sent to it."""
+import json
 import os
 import re
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -381,6 +384,44 @@ def test_the_service_is_silent_gone_and_back(server, program, top, tmp_path):
     screen.shows("ended 0")
     second.stop()
     server.stop = lambda: None
+
+
+def frame(**body):
+    body = json.dumps(body).encode()
+    return struct.pack(">I", len(body)) + body
+
+
+def test_an_answer_that_stalls(terminal, tmp_path):
+    """A service that stops in the middle of a frame holds no key up; and a terminal shows the screen of the golden file."""
+    def serve():
+        for number in range(2):
+            connection, _ = listener.accept()
+            connections.append(connection)
+            stream = connection.makefile("rb")
+            stream.read(struct.unpack(">I", stream.read(4))[0])
+            connection.sendall(answer if not number else answer[:2000])
+
+    connections = []
+    golden = os.path.join(harness.ROOT, "tests", "golden")
+    with open(os.path.join(golden, "top.json")) as file:
+        answer = frame(data=file.read()) + frame(end=True, exit=0, message=None)
+    with open(os.path.join(golden, "top.overview.screen.txt")) as file:
+        devices = [line.rstrip() for line in file if re.match(r"[> ] (0000:|5 of )", line)]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control"))
+        listener.listen()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        screen = terminal([BUFSCOPE, "top", "-d", "0.1", "--socket", str(tmp_path / "control")])
+        lines = screen.shows("no answer from the service for [0-9]+ s")
+        assert [line for line in lines if line in devices] == devices and len(devices) == 5
+        screen.keys("h")
+        screen.shows("any key: back")
+        screen.keys("x", "q")
+        screen.shows("ended 0")
+        thread.join(HANG_SECONDS)
+        for connection in connections:
+            connection.close()
 
 
 def refused(arguments, status=1, **kwargs):

@@ -132,6 +132,11 @@ static int first_answer(struct top *top)
 
 /* ---- showing ---- */
 
+static int rebuild(struct top *top)
+{
+	return top_rows_build(&top->rows, top->data, &top->state);
+}
+
 static int compose(struct top *top, struct strbuf *text)
 {
 	uint64_t waited_ns = top->link.fd >= 0 ? loop_now_ns() - top->link.asked_ns : 0;
@@ -143,9 +148,8 @@ static int compose(struct top *top, struct strbuf *text)
 	else
 		strbuf_adds(&trouble, top->trouble);
 	top->frame.trouble = trouble.len ? strbuf_str(&trouble) : NULL;
-	err = top_rows_build(&top->rows, top->data, &top->state);
-	if (!err)
-		err = top_view(text, &top->frame, &top->rows, &top->state, top->data);
+	err = top_view(text, &top->frame, &top->rows, &top->state, top->data);
+	top->frame.trouble = NULL;
 	strbuf_fini(&trouble);
 	return err;
 }
@@ -161,7 +165,9 @@ static int print_once(struct top *top)
 	top->frame.width = STYLE_DEFAULT_WIDTH;
 	if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col)
 		top->frame.width = size.ws_col;
-	err = compose(top, &text);
+	err = rebuild(top);
+	if (!err)
+		err = compose(top, &text);
 	for (size_t i = 0; !err && i < text.len; i++) {
 		char c = text.data[i];
 
@@ -325,7 +331,8 @@ static int64_t patience(const struct top *top)
 	return top->next_ns > now_ns ? (int64_t)(top->next_ns - now_ns) : 0;
 }
 
-static void wait_for_something(struct top *top, int signal_fd, const sigset_t *waiting)
+/* Returns whether there is a new answer. */
+static bool wait_for_something(struct top *top, int signal_fd, const sigset_t *waiting)
 {
 	struct pollfd fds[] = {
 		{.fd = STDIN_FILENO, .events = POLLIN},
@@ -336,30 +343,24 @@ static void wait_for_something(struct top *top, int signal_fd, const sigset_t *w
 	struct timespec limit = {.tv_sec = ns / (int64_t)SECOND, .tv_nsec = ns % (int64_t)SECOND};
 
 	if (ppoll(fds, 3, ns < 0 ? NULL : &limit, waiting) <= 0)
-		return;
+		return false;
 	/* Without a terminal there is nobody to show anything to. */
 	if (fds[1].revents || fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
 		top->quit = true;
-	if (fds[2].revents)
-		take_answer(top);
-}
-
-static int rebuild(struct top *top)
-{
-	return top_rows_build(&top->rows, top->data, &top->state);
+	return fds[2].revents && take_answer(top) > 0;
 }
 
 static int run(struct top *top, int signal_fd, const sigset_t *waiting)
 {
-	int err = 0, key;
+	int err = rebuild(top), key;
 
 	while (!top->quit && !err) {
 		err = draw(top);
 		if (err)
 			break;
-		wait_for_something(top, signal_fd, waiting);
 		/* A new answer has taken the place of the one that the rows are made of. */
-		err = rebuild(top);
+		if (wait_for_something(top, signal_fd, waiting))
+			err = rebuild(top);
 		/* ncurses looks for a new size when it looks for a key. */
 		while (!err && (key = top_screen_key()) != TOP_KEY_NONE) {
 			take_key(top, key);
