@@ -18,7 +18,7 @@ import harness
 from harness import BUFSCOPE, HANG_SECONDS, WORKLOAD, Program
 from service import Server
 
-ALICE = 61001
+STRANGER = 61077           # no other test uses it: nothing on the machine is this user's
 LINES = """
     mesh m 2
     many a 5 m DRAM 2097152 2048
@@ -457,7 +457,7 @@ def test_no_service_at_all(tmp_path):
 
 def test_only_your_processes(server, program):
     """A user is told that the figures are not all there is."""
-    text = server.ask("top", "--once", user=ALICE, group=65534, extra_groups=[])
+    text = server.ask("top", "--once", user=STRANGER, group=65534, extra_groups=[])
     assert "only your processes" in text
     assert not re.search(rf"\b{program.pid}\b", text)
     assert "no process uses a device" in text
