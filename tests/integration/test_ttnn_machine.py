@@ -4,6 +4,7 @@ The service and the real, unmodified runtime: what was there before the service 
 restart of the service loses none of it, and others may watch the same process meanwhile.
 """
 import os
+import re
 import signal
 
 import pytest
@@ -13,6 +14,7 @@ from harness import Program, counts
 from service import Server
 from test_late import assert_books_are_told
 from test_machine import LateServer
+from test_top import size
 from test_ttnn import exact, real, ttnn_setup
 
 VERSION = "0.81.1"
@@ -140,4 +142,21 @@ def test_an_answer_has_what_was_just_allocated(tmp_path):
     harness.assert_equals_runtime_books(process, books)
     counts(process, before_attach=12, live=12)
     assert process["exact"], process["inexact_reasons"]
+    server.stop()
+
+
+def test_top_shows_the_books(tmp_path):
+    """How full a device is on the screen: what its allocators' books say is used, and of how much."""
+    program = start(tmp_path, "hold", 12)
+    books = program.ready("holding")
+    server = Server(tmp_path)
+    process = asked(server, books)
+    lines = server.ask("top", "--once", "-p", program.pid).split("\n")
+    for chip in range(8):
+        allocator, = (a for a in process["allocators"]
+                      if a["type"] == "DRAM" and chip in a["on_devices"] and a["used_bytes"])
+        used, of_all = size(allocator["used_bytes"]), size(allocator["capacity_bytes"])
+        row, = (line for line in lines if line.startswith(f"  {chip} of {program.pid} "))
+        figure = f"{used.removesuffix(of_all[-3:])}/{of_all}"
+        assert re.search(rf"  \[\|[| ]+\] <?\d+% {re.escape(figure)} ", row), (row, figure)
     server.stop()
