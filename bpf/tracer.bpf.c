@@ -324,7 +324,7 @@ static __always_inline struct wire_process *current_process(u64 *pid_tgid)
 static __noinline struct wire_process *adopt(u64 pid_tgid, u64 cookie)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct wire_process *process, fresh = {.follow = 1};
+	struct wire_process *process, fresh = {.follow = WIRE_FOLLOW_UNTIL_EXEC};
 	u32 pid = pid_tgid >> 32;
 	struct wire_adopt *record;
 	u8 one = 1;
@@ -369,7 +369,7 @@ static __always_inline struct wire_process *probed_process(u64 *pid_tgid, u64 co
 	if (!process)
 		return adopt(*pid_tgid, cookie);
 	if (!process->follow)
-		process->follow = 1;
+		process->follow = WIRE_FOLLOW_UNTIL_EXEC;
 	return process;
 }
 
@@ -656,7 +656,7 @@ int on_fork(struct bpf_raw_tracepoint_args *ctx)
 	fresh.start_ns = BPF_CORE_READ(child, start_boottime);
 	fresh.process = __sync_fetch_and_add(&last_process, 1) + 1;
 	fresh.previous = from->process;
-	fresh.follow = 1;
+	fresh.follow = from->follow;
 	if (bpf_map_update_elem(&processes, &pid, &fresh, BPF_ANY)) {
 		__sync_fetch_and_add(&processes_full, 1);
 		return 0;
@@ -704,7 +704,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	process->process = next;
 	process->exec_count++;
 	/* What it becomes may have nothing to do with a device: its children count again when it has. */
-	if (follow_machine)
+	if (process->follow == WIRE_FOLLOW_UNTIL_EXEC)
 		process->follow = 0;
 	__builtin_memset(process->known_devices, 0, sizeof(process->known_devices));
 	return 0;

@@ -100,6 +100,11 @@ struct wire_exit {
 	__u32 padding;
 };
 
+enum wire_follow {
+	WIRE_FOLLOW_UNTIL_EXEC = 1, /* found on a machine that is followed: what it becomes may use no device */
+	WIRE_FOLLOW_ALWAYS = 2,     /* somebody named it */
+};
+
 /* Value of the map of followed processes, by pid. */
 struct wire_process {
 	__u64 start_ns;
@@ -107,7 +112,7 @@ struct wire_process {
 	__u32 previous; /* the number before exec, or the parent's after fork */
 	__u32 exec_count;
 	__u32 sequence;
-	__u32 follow; /* children are followed too */
+	__u32 follow; /* enum wire_follow: children are followed too */
 	__u32 dead;   /* it has ended but the ring had no room to say so: exit_code and exit_ns hold */
 	__u32 exit_code;
 	__u32 lost_pending; /* the next record carries WIRE_LOST_BEFORE */

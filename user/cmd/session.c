@@ -79,6 +79,8 @@ static void on_event(void *context, const struct event *event)
 	/* The model marks the process inexact by itself; here it is only said once. */
 	if (model_apply(session->model, event))
 		log_error("out of memory: from here on the figures are not complete");
+	if (session->callbacks && session->callbacks->event)
+		session->callbacks->event(session->callbacks->context, event);
 }
 
 static void on_inexact(void *context, uint32_t process, const char *reason, const char *text)
@@ -98,6 +100,11 @@ static void on_notice(void *context, const struct notice *notice)
 int session_follow(struct session *session, pid_t pid, enum birth_how how, const char *command, size_t command_len)
 {
 	return tracer_follow(session->tracer, pid, how, command, command_len);
+}
+
+void session_unfollow(struct session *session, uint32_t process)
+{
+	tracer_unfollow(session->tracer, process);
 }
 
 int session_follow_machine(struct session *session)
@@ -232,7 +239,7 @@ struct loop *session_loop(struct session *session)
 	return session->loop;
 }
 
-const struct model *session_model(const struct session *session)
+struct model *session_model(const struct session *session)
 {
 	return session->model;
 }

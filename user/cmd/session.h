@@ -30,6 +30,9 @@ int session_open(const struct options *options, const int *fds, struct session *
 /* As tracer_follow(). Failures are not logged. */
 int session_follow(struct session *session, pid_t pid, enum birth_how how, const char *command, size_t command_len);
 
+/* As tracer_unfollow(). */
+void session_unfollow(struct session *session, uint32_t process);
+
 /* As tracer_follow_machine(). */
 int session_follow_machine(struct session *session);
 
@@ -41,6 +44,8 @@ struct session_callbacks {
 	bool (*done)(void *context, struct session *session);
 	/* A signal other than SIGUSR1 arrived. */
 	void (*signal)(void *context, struct session *session, const struct signalfd_siginfo *info);
+	/* The model has taken in an event. May be NULL. */
+	void (*event)(void *context, const struct event *event);
 	/* A descriptor of the caller's (session_watch()) is readable. */
 	void (*readable)(void *context, struct session *session);
 	void *context;
@@ -58,7 +63,7 @@ bool session_executed(const struct session *session); /* any followed process ca
 /* For what else has to be waited for. */
 struct loop *session_loop(struct session *session);
 /* What is known; session_settle() makes it that of this very moment: all that was recorded is taken in. */
-const struct model *session_model(const struct session *session);
+struct model *session_model(const struct session *session);
 void session_settle(struct session *session);
 
 void session_cost(const struct session *session, struct tracer_cost *out);

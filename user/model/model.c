@@ -216,6 +216,44 @@ size_t model_book_differences(const struct model *model, uint32_t number, struct
 	return process->books.difference_count;
 }
 
+int model_keep(struct model *model, uint32_t number)
+{
+	struct process *process = process_find(model, number);
+
+	if (!process)
+		return -ENOENT;
+	process->keepers++;
+	return 0;
+}
+
+void model_release(struct model *model, uint32_t number)
+{
+	struct process *process = process_find(model, number);
+
+	if (!process || !process->keepers || --process->keepers || process_running(process) ||
+	    model->options.keep_ended)
+		return;
+	process_forget(model, process);
+}
+
+uint32_t model_running(const struct model *model, uint32_t pid)
+{
+	for (uint32_t i = 0; i < model->process_count; i++) {
+		const struct process *process = model->processes[i];
+
+		if (process && process_running(process) && process->shown.pid == pid)
+			return process->shown.process;
+	}
+	return 0;
+}
+
+size_t model_process_bytes(const struct model *model, uint32_t number)
+{
+	uint32_t slot;
+
+	return table_find(&model->by_number, number, &slot) ? process_memory_bytes(model->processes[slot]) : 0;
+}
+
 uint64_t model_held_count(const struct model *model)
 {
 	return model->held;

@@ -100,6 +100,21 @@ uint64_t model_held_count(const struct model *model); /* over all live processes
 typedef void (*model_held_visitor)(void *context, uint32_t process, const struct event_buffer *buffer);
 void model_visit_held(const struct model *model, model_held_visitor visit, void *context);
 
+/*
+ * Where processes that ended are not kept: this one is, from now until as many model_release(), if it ever
+ * used a runtime or was named; model_snapshot() does not have it then, model_snapshot_of() does.
+ * 0, or -ENOENT.
+ */
+int model_keep(struct model *model, uint32_t process);
+void model_release(struct model *model, uint32_t process);
+/* The running process of that pid; 0: none. */
+uint32_t model_running(const struct model *model, uint32_t pid);
+/* What it takes in memory; 0: it is not there, or not any more. */
+size_t model_process_bytes(const struct model *model, uint32_t process);
+/* As model_snapshot(), of those that @wants, ended ones too. */
+typedef bool (*model_filter)(const void *context, uint32_t process);
+struct snapshot *model_snapshot_of(const struct model *model, uint64_t now_ns, model_filter wants, const void *context);
+
 uint64_t model_live_count(const struct model *model);     /* buffers live, all processes */
 size_t model_memory_bytes(const struct model *model);     /* of tables and records, for bench */
 uint64_t model_ignored_events(const struct model *model); /* of processes that had ended or were never born */

@@ -154,7 +154,7 @@ static int process_slot(struct model *model, uint32_t *slot)
 	return 0;
 }
 
-static void process_forget(struct model *model, struct process *process)
+void process_forget(struct model *model, struct process *process)
 {
 	uint32_t slot;
 
@@ -405,7 +405,8 @@ void process_end(struct model *model, struct process *process, const struct even
 	if (!process->books.fresh)
 		books_drop(process);
 	awaits_successor = shown->end == PROCESS_EXECED && shown->born == BIRTH_LAUNCH && !process->active;
-	if (awaits_successor || (model->options.keep_ended && (process->active || process->named)))
+	if (awaits_successor ||
+	    ((model->options.keep_ended || process->keepers) && (process->active || process->named)))
 		return;
 	process_forget(model, process);
 }

@@ -60,9 +60,10 @@ struct process {
 	 * and runtimes are owned by this struct. Devices, buffers, closures and reasons stay empty.
 	 */
 	struct snapshot_process shown;
-	uint64_t order; /* of birth */
-	bool active;    /* used a runtime, or has something a person must see */
-	bool named;     /* the user named it: shown in any case */
+	uint64_t order;   /* of birth */
+	bool active;      /* used a runtime, or has something a person must see */
+	bool named;       /* the user named it: shown in any case */
+	uint32_t keepers; /* model_keep() */
 	bool bulk_free_probed[PROCESS_MAX_RUNTIMES];
 	bool covered[PROCESS_MAX_RUNTIMES]; /* an exact census found what is older than our watch of this runtime */
 	bool census_exact;                  /* there was an exact census */
@@ -107,6 +108,8 @@ struct model {
 
 /* process.c */
 struct process *process_find(struct model *model, uint32_t number);
+/* Takes it out of the model. */
+void process_forget(struct model *model, struct process *process);
 int process_birth(struct model *model, const struct event *event);
 int process_runtime(struct model *model, struct process *process, const struct event *event);
 void process_end(struct model *model, struct process *process, const struct event *event);

@@ -247,11 +247,20 @@ static void snapshot_process(struct arena *arena, const struct process *process,
 	out->exact = !out->reason_count;
 }
 
-static bool snapshot_wants(const struct model *model, const struct process *process)
+struct snapshot_filter {
+	model_filter wants; /* NULL: all, as the model's options say */
+	const void *context;
+};
+
+static bool snapshot_wants(const struct model *model, const struct process *process,
+			   const struct snapshot_filter *filter)
 {
 	if (!process || (!process->active && !process->named))
 		return false;
-	return process_running(process) || model->options.keep_ended;
+	if (filter->wants)
+		return filter->wants(filter->context, process->shown.process);
+	/* Where the ended ones are kept for whoever asked for them, so is what they named. */
+	return model->options.keep_ended || (process_running(process) && process->active);
 }
 
 static int snapshot_by_birth(const void *a, const void *b)
@@ -261,14 +270,15 @@ static int snapshot_by_birth(const void *a, const void *b)
 	return (left->order > right->order) - (left->order < right->order);
 }
 
-static void snapshot_processes(struct arena *arena, const struct model *model, struct snapshot *out)
+static void snapshot_processes(struct arena *arena, const struct model *model, const struct snapshot_filter *filter,
+			       struct snapshot *out)
 {
 	const struct process **wanted = arena_array(arena, model->process_count, sizeof(*wanted));
 	struct snapshot_process *list;
 	size_t count = 0;
 
 	for (uint32_t i = 0; wanted && i < model->process_count; i++) {
-		if (snapshot_wants(model, model->processes[i]))
+		if (snapshot_wants(model, model->processes[i], filter))
 			wanted[count++] = model->processes[i];
 	}
 	if (!count)
@@ -288,6 +298,12 @@ static void snapshot_processes(struct arena *arena, const struct model *model, s
 
 struct snapshot *model_snapshot(const struct model *model, uint64_t now_ns)
 {
+	return model_snapshot_of(model, now_ns, NULL, NULL);
+}
+
+struct snapshot *model_snapshot_of(const struct model *model, uint64_t now_ns, model_filter wants, const void *context)
+{
+	struct snapshot_filter filter = {.wants = wants, .context = context};
 	struct arena *arena;
 	struct snapshot *out = snapshot_new(&arena);
 
@@ -298,7 +314,7 @@ struct snapshot *model_snapshot(const struct model *model, uint64_t now_ns)
 	out->lost_records = model->lost_records;
 	out->stops = model->stops;
 	out->stopped_ns = model->stopped_ns;
-	snapshot_processes(arena, model, out);
+	snapshot_processes(arena, model, &filter, out);
 	out->reasons = reasons_of_model(arena, model, &out->reason_count);
 	if (out->reason_count)
 		out->exact = false;

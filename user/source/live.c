@@ -192,9 +192,9 @@ const struct bpf_program *live_object_program(const struct live *live)
 	return live->bpf->progs.on_object;
 }
 
-int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, bool children, uint32_t *process)
+int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, uint32_t follow, uint32_t *process)
 {
-	struct wire_process fresh = {.start_ns = start_ns, .follow = children}, present;
+	struct wire_process fresh = {.start_ns = start_ns, .follow = follow}, present;
 	int fd = bpf_map__fd(live->bpf->maps.processes);
 
 	/* The counter is shared with the BPF side, which adds to it in the same way. */

@@ -36,11 +36,11 @@ enum attach_method live_method(const struct live *live);
 const struct bpf_program *live_object_program(const struct live *live);
 
 /*
- * Follows a process from now on; @process gets its number. -ENOSPC when the map is full; -EEXIST: the
+ * Follows a process from now on; @follow: enum wire_follow, or 0. @process gets its number. -ENOSPC when the map is full; -EEXIST: the
  * BPF side follows it already, by the number in @process, and a record in the ring tells of it.
  * live_lookup(): what the BPF side knows of a pid; -ENOENT. live_forget(): stops following.
  */
-int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, bool children, uint32_t *process);
+int live_follow(struct live *live, uint32_t pid, uint64_t start_ns, uint32_t follow, uint32_t *process);
 int live_lookup(struct live *live, uint32_t pid, struct wire_process *out);
 void live_forget(struct live *live, uint32_t pid);
 /* From now on every process that hits a probe is followed (WIRE_ADOPT). */

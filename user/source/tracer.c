@@ -171,8 +171,9 @@ static bool is_too_late(struct tracer *tracer, pid_t pid, uint32_t process, int 
 	       !entry.sequence;
 }
 
-int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len)
+static int follow(struct tracer *tracer, pid_t pid, const struct event_birth *birth, uint32_t children)
 {
+	enum birth_how how = birth->how;
 	struct tracked *tracked;
 	struct procfs_stat st;
 	uint32_t process;
@@ -191,7 +192,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	pidfd = open_pidfd(pid);
 	if (pidfd < 0)
 		return pidfd;
-	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, tracer->options.follow_children, &process);
+	err = live_follow(tracer->live, (uint32_t)pid, st.start_ns, children, &process);
 	if (err == -EEXIST) {
 		/* The record that tells of it is in the ring, or was lost; then the next one makes up for it. */
 		tracer_take_in(tracer);
@@ -221,7 +222,7 @@ int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const ch
 	if (how == BIRTH_ATTACH)
 		strbuf_add(&tracked->command, st.name, strlen(st.name) + 1);
 	if (how == BIRTH_LAUNCH)
-		strbuf_add(&tracked->command, command, command_len);
+		strbuf_add(&tracked->command, birth->command, birth->command_len);
 	tracer_emit_birth(tracer, tracked, 0, 0, st.start_ns);
 	if (how == BIRTH_ATTACH)
 		tracer_scan(tracer, tracked);
@@ -231,6 +232,43 @@ forget:
 close:
 	close(pidfd);
 	return err;
+}
+
+int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len)
+{
+	struct event_birth birth = {.how = how, .command = command, .command_len = command_len};
+
+	return follow(tracer, pid, &birth, tracer->options.follow_children ? WIRE_FOLLOW_ALWAYS : 0);
+}
+
+int tracer_follow_found(struct tracer *tracer, pid_t pid)
+{
+	struct event_birth birth = {.how = BIRTH_ATTACH};
+
+	return follow(tracer, pid, &birth, tracer->options.follow_children ? WIRE_FOLLOW_UNTIL_EXEC : 0);
+}
+
+void tracer_unfollow(struct tracer *tracer, uint32_t process)
+{
+	struct event end = {.kind = EVENT_EXIT, .exit.status = -1};
+	struct tracked *tracked;
+	uint32_t pid;
+
+	tracer_sync(tracer);
+	tracked = tracked_by_process(&tracer->tracked, process);
+	if (!tracked || tracked->runtime_count)
+		return;
+	pid = tracked->pid;
+	live_forget(tracer->live, pid);
+	/* What it did up to here; it may be another process by now, of exec or of a library that it mapped. */
+	tracer_sync(tracer);
+	tracked = tracked_by_pid(&tracer->tracked, pid);
+	if (!tracked || tracked->runtime_count)
+		return;
+	end.process = tracked->process;
+	end.time_ns = tracer_now_ns();
+	tracer_emit(tracer, &end);
+	tracer_drop(tracer, tracked);
 }
 
 void tracer_prepare(struct tracer *tracer, const char *path)

@@ -48,6 +48,12 @@ void tracer_abandon(struct tracer *tracer);
 int tracer_follow(struct tracer *tracer, pid_t pid, enum birth_how how, const char *command, size_t command_len);
 
 /*
+ * Follows a process no longer that uses no runtime: as if it had ended, though nobody knows how. For a
+ * machine that is followed; who uses a runtime stays.
+ */
+void tracer_unfollow(struct tracer *tracer, uint32_t process);
+
+/*
  * Follows every process of the machine that maps a supported library, now and later, whoever starts it;
  * also those that have mapped one already, with a census. Call once, before anything else is followed.
  * Other processes cost nothing and cause no event. 0 or -errno, logged.

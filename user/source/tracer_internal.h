@@ -61,6 +61,8 @@ struct tracer {
 /* tracer.c */
 uint64_t tracer_now_ns(void);
 void tracer_emit(struct tracer *tracer, const struct event *event);
+/* As tracer_follow() of a running process that nobody named: what it becomes by exec may be of no interest. */
+int tracer_follow_found(struct tracer *tracer, pid_t pid);
 /* Takes in all that is in the ring, and looks at what is due then. */
 void tracer_take_in(struct tracer *tracer);
 

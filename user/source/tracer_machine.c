@@ -133,7 +133,7 @@ bool tracer_machine_look(struct tracer *tracer, pid_t pid)
 		return true;
 	err = procfs_mappings(pid, look_at_mapping, &look);
 	if (err == 1) {
-		err = tracer_follow(tracer, pid, BIRTH_ATTACH, NULL, 0);
+		err = tracer_follow_found(tracer, pid);
 		if (err && err != -ESRCH && !is_out_of_files(err))
 			log_warning("process %d is not followed: %s", pid,
 				    err == -ENOSPC ? "too many are followed at once" : strerror(-err));
