@@ -11,6 +11,7 @@
 #include "base/strbuf.h"
 #include "cmd/answering.h"
 #include "cmd/cmd.h"
+#include "cmd/followers.h"
 #include "cmd/gate.h"
 #include "cmd/query.h"
 #include "cmd/serve_metrics.h"
@@ -122,13 +123,11 @@ static int dump_json(const struct answering *answering)
 	return summary_json(answering->answer->out, answering->snapshot, &asked);
 }
 
-static void answer_dump(struct answering *answering)
+static void write_selected(struct answering *answering)
 {
 	FILE *out = answering->answer->out;
 	int err = 0;
 
-	if (!answering_select(answering))
-		return;
 	if (answering->query.format == QUERY_TEXT)
 		dump_text(answering);
 	else if (answering->query.format == QUERY_CSV)
@@ -139,6 +138,58 @@ static void answer_dump(struct answering *answering)
 		answering_fail_memory(answering);
 	else if (!answering->answer->exit_status)
 		check_gates(answering);
+}
+
+static void answer_dump(struct answering *answering)
+{
+	if (answering_select(answering))
+		write_selected(answering);
+}
+
+/* ---- report: what a connection follows ---- */
+
+static bool is_followed(const void *context, uint32_t process)
+{
+	return follower_has(context, process);
+}
+
+/* What is missing makes the whole not exact. */
+static void say_missing(struct snapshot *snapshot, uint64_t missing, struct snapshot_reason *reason, char *text,
+			size_t size)
+{
+	snprintf(text, size, "%llu processes are left out: of other users, or ended when there were too many",
+		 (unsigned long long)missing);
+	*reason = (struct snapshot_reason){.reason = "process-limit", .text = text};
+	snapshot->exact = false;
+	snapshot->reasons = reason;
+	snapshot->reason_count = 1;
+}
+
+static void answer_report(struct answering *answering)
+{
+	const struct follower *follower = answering->request->state;
+	struct snapshot_reason reason;
+	struct snapshot *snapshot;
+	uint64_t missing;
+	char text[128];
+
+	if (!follower) {
+		answering_fail(answering, CMD_EXIT_FAILED, "this connection follows nothing");
+		return;
+	}
+	snapshot = model_snapshot_of(answering->source->model, loop_now_ns(), is_followed, follower);
+	if (!snapshot) {
+		answering_fail_memory(answering);
+		return;
+	}
+	answering->snapshot = snapshot;
+	missing = follower_left_out(follower) + snapshot->process_count;
+	if (!answering_apply(answering, snapshot))
+		return;
+	missing -= snapshot->process_count;
+	if (missing)
+		say_missing(snapshot, missing, &reason, text, sizeof(text));
+	write_selected(answering);
 }
 
 /* ---- ps ---- */
@@ -196,8 +247,8 @@ static const struct {
 	const char *name;
 	void (*answer)(struct answering *answering);
 } commands[] = {
-	{"dump", answer_dump}, {"ps", answer_ps},       {"mark", answer_mark},
-	{"diff", answer_diff}, {"watch", answer_watch}, {"metrics", answer_metrics},
+	{"dump", answer_dump}, {"report", answer_report}, {"ps", answer_ps},           {"mark", answer_mark},
+	{"diff", answer_diff}, {"watch", answer_watch},   {"metrics", answer_metrics},
 };
 
 void answer_request(const struct answer_source *source, const struct control_request *request,

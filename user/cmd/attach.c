@@ -13,7 +13,9 @@
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
 #include "cmd/confine.h"
+#include "cmd/follow.h"
 #include "cmd/options.h"
+#include "cmd/raise.h"
 #include "cmd/session.h"
 #include "source/privilege.h"
 #include "source/procfs.h"
@@ -134,6 +136,8 @@ int cmd_attach(int argc, char **argv)
 
 	options_parse_attach(argc, argv, &options);
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
+	if (raise_needed() && follow_attach(&options, &status))
+		return status;
 	if (session_open(&options, NULL, &session))
 		return CMD_EXIT_FAILED;
 	attach.all = options.all;

@@ -52,28 +52,8 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 	return err;
 }
 
-struct answer {
-	const char *path;
-	client_writer write;
-	void *context;
-	int exit_status;
-};
-
-static void say(int exit_status, const char *message)
-{
-	if (exit_status)
-		log_error("%s", message);
-	else
-		log_warning("%s", message);
-}
-
-static void say_stranger(const struct answer *answer)
-{
-	log_error("what answers at %s is no bufscope service", answer->path);
-}
-
 /* 1: it was the last frame. 0: there are more. */
-static int take_frame(struct answer *answer, const struct protocol_reader *reader)
+static int take_frame(const struct protocol_reader *reader, client_writer write, void *context, struct client_end *end)
 {
 	json_t *frame = json_loadb(reader->body, reader->len, JSON_ALLOW_NUL, NULL);
 	const json_t *data = json_object_get(frame, "data");
@@ -82,47 +62,56 @@ static int take_frame(struct answer *answer, const struct protocol_reader *reade
 	int result = 0;
 
 	if (json_is_string(data)) {
-		result = answer->write(answer->context, json_string_value(data), json_string_length(data));
+		result = write ? write(context, json_string_value(data), json_string_length(data)) : -EPROTO;
+		end->writer_failed = write && result;
 	} else if (json_is_true(json_object_get(frame, "end")) && json_is_integer(exit_status)) {
-		answer->exit_status = (int)json_integer_value(exit_status);
+		end->exit_status = (int)json_integer_value(exit_status);
 		if (json_is_string(message))
-			say(answer->exit_status, json_string_value(message));
+			snprintf(end->message, sizeof(end->message), "%s", json_string_value(message));
 		result = 1;
 	} else {
-		say_stranger(answer);
 		result = -EPROTO;
 	}
 	json_decref(frame);
 	return result;
 }
 
-static int read_answer(int fd, struct answer *answer)
+int client_answer(int fd, client_writer write, void *context, struct client_end *end)
 {
 	struct protocol_reader reader = {.max = PROTOCOL_MAX_ANSWER};
 	int result;
 
+	*end = (struct client_end){.exit_status = CMD_EXIT_FAILED};
 	do {
 		result = protocol_read(&reader, fd);
 		if (result == -EMSGSIZE)
-			say_stranger(answer);
-		else if (result < 0)
-			log_error("the service at %s ended in the middle of its answer: what was printed is not whole",
-				  answer->path);
-		else
-			result = take_frame(answer, &reader);
+			result = -EPROTO;
+		else if (result >= 0)
+			result = take_frame(&reader, write, context, end);
 	} while (!result);
 	protocol_reader_fini(&reader);
 	return result < 0 ? result : 0;
 }
 
+void client_say(const struct client_end *end)
+{
+	if (!*end->message)
+		return;
+	if (end->exit_status)
+		log_error("%s", end->message);
+	else
+		log_warning("%s", end->message);
+}
+
 int client_request(const char *path, json_t *request, client_writer write, void *context, int *exit_status)
 {
-	struct answer answer = {.path = client_socket(path), .write = write, .context = context};
+	struct client_end end = {0};
 	char why[CLIENT_WHY];
 	int fd, err;
 
 	*exit_status = CMD_EXIT_FAILED;
-	fd = client_connect(answer.path, 0, why, sizeof(why));
+	path = client_socket(path);
+	fd = client_connect(path, 0, why, sizeof(why));
 	if (fd < 0) {
 		log_error("%s", why);
 		json_decref(request);
@@ -130,15 +119,21 @@ int client_request(const char *path, json_t *request, client_writer write, void 
 	}
 	err = protocol_send(fd, request, -1);
 	/* A server that refuses the connection says why and closes: that is still to be read. */
-	if (err == -EPIPE || err == -ECONNRESET)
-		err = 0;
-	if (err)
-		log_error("cannot ask the bufscope service at %s: %s", answer.path, strerror(-err));
-	else
-		err = read_answer(fd, &answer);
+	if (err && err != -EPIPE && err != -ECONNRESET) {
+		log_error("cannot ask the bufscope service at %s: %s", path, strerror(-err));
+		goto out;
+	}
+	err = client_answer(fd, write, context, &end);
+	if (err == -EPROTO)
+		log_error("what answers at %s is no bufscope service", path);
+	else if (err && !end.writer_failed)
+		log_error("the service at %s ended in the middle of its answer: what was printed is not whole", path);
+out:
 	close(fd);
-	if (!err)
-		*exit_status = answer.exit_status;
+	if (!err) {
+		client_say(&end);
+		*exit_status = end.exit_status;
+	}
 	return err;
 }
 

@@ -3,6 +3,7 @@
 #ifndef BUFSCOPE_CMD_CLIENT_H
 #define BUFSCOPE_CMD_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -23,6 +24,20 @@ int client_connect(const char *path, int flags, char *why, size_t size);
 
 /* A request of @command with no options yet; those go into its member "options". NULL: no memory. */
 json_t *client_new_request(const char *command);
+
+struct client_end {
+	int exit_status;    /* what the server says, or CMD_EXIT_FAILED */
+	char message[512];  /* one line, or "" */
+	bool writer_failed; /* it was the caller's writer that failed */
+};
+
+/*
+ * One answer on a connection that is kept, without a word. @write may be NULL: data is then an error. 0; -EPROTO:
+ * what answers is no service; -errno.
+ */
+int client_answer(int fd, client_writer write, void *context, struct client_end *end);
+/* Logs its message, if there is one. */
+void client_say(const struct client_end *end);
 
 /*
  * Sends @request (released; may be NULL: no memory) to the service at client_socket(@path) and hands

@@ -37,6 +37,7 @@ enum {
 	KEY_ALL,
 	KEY_FAIL_IF_ANY,
 	KEY_FAIL_ABOVE,
+	KEY_NO_SERVICE,
 };
 
 void options_error(const struct argp_state *state, const char *format, ...)
@@ -87,6 +88,8 @@ static const struct argp_option common_options[] = {
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
 	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Watch no child processes", 2},
+	{"no-service", KEY_NO_SERVICE, NULL, 0,
+	 "As a plain user: trace by oneself, even where \"bufscope serve\" could be asked", 2},
 	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
 	{"lossless", KEY_LOSSLESS, NULL, 0,
 	 "Lose no record: stop a process (SIGSTOP) that is faster than bufscope, for moments. Blocking calls of it may end "
@@ -200,6 +203,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 	case KEY_NO_COLOR:
 		options->color = false;
 		return 0;
+	case KEY_NO_SERVICE:
+		options->no_service = true;
+		return 0;
 	case KEY_FAIL_IF_ANY:
 		options->gate.if_any = true;
 		return 0;
@@ -290,8 +296,10 @@ void options_parse_run(int argc, char **argv, struct options *out)
 		       "The exit status is the command's own: 128+N after signal N, 126 if it cannot be executed, 127 if it "
 		       "is not found; 125 if bufscope failed before the command was started. 3, whatever the command's own was, if "
 		       "--fail-if-any or --fail-above applies.\n\n"
-		       "Run as a plain user, only the tracing part is raised, through sudo; the command runs as that user, "
-		       "in that environment.",
+		       "Run as a plain user, the command runs as that user, in that environment. Where the service (\"bufscope "
+		       "serve\") answers, it is asked, and nothing is raised. Otherwise, or with --no-service or an option that the "
+		       "service cannot serve (--events, --interval, --lossless, --ring-size, --perf-links, --no-follow), only the "
+		       "tracing part is raised, through sudo. -v says which way was taken.",
 		.children = common_children,
 	};
 
@@ -364,7 +372,8 @@ void options_parse_attach(int argc, char **argv, struct options *out)
 		       "The processes go on untouched. A process without a supported library is watched for one to be mapped. "
 		       "SIGUSR1 to bufscope writes a snapshot of that moment where the report goes, or with -o FILE to FILE.1, "
 		       "FILE.2, ... MB is 2^20 bytes.\n\n"
-		       "The exit status is 0, 1 for a failure, 2 for wrong use, 3 if --fail-if-any or --fail-above applies.",
+		       "A plain user's \"attach -p\" asks the service (\"bufscope serve\") where it answers; it needs no privilege "
+		       "then. The exit status is 0, 1 for a failure, 2 for wrong use, 3 if --fail-if-any or --fail-above applies.",
 		.children = common_children,
 	};
 

@@ -33,6 +33,7 @@ struct options {
 	bool lossless; /* stop who fills the ring */
 	bool color;    /* allowed; still only on a terminal */
 	bool follow;
+	bool no_service;  /* a plain user's: not asked, even if it is there */
 	struct gate gate; /* on what remains at the end */
 	bool service;     /* serve: no report, and processes that ended are forgotten */
 

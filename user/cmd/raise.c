@@ -22,6 +22,7 @@
 #include "cmd/launch.h"
 #include "cmd/linked.h"
 #include "cmd/options.h"
+#include "cmd/output.h"
 #include "source/privilege.h"
 
 bool raise_needed(void)
@@ -85,20 +86,6 @@ struct raised {
 	int status;
 	unsigned int snapshots, terminations;
 };
-
-static int open_output(const char *path)
-{
-	int fd;
-
-	if (!path)
-		return fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (!strcmp(path, "-"))
-		return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (fd < 0)
-		log_error("cannot write \"%s\": %s", path, strerror(errno));
-	return fd;
-}
 
 /* A growing argument list. */
 struct arguments {
@@ -191,13 +178,13 @@ static int start_tracer(struct raised *raised)
 	int sockets[2], fds[RAISE_MAX_FDS] = {-1, -1}, count = 1, err;
 	sigset_t none;
 
-	fds[0] = open_output(raised->options->output);
+	fds[0] = output_open(raised->options->output);
 	if (fds[0] < 0)
-		return -errno;
+		return fds[0];
 	if (raised->options->events) {
-		fds[1] = open_output(raised->options->events);
+		fds[1] = output_open(raised->options->events);
 		if (fds[1] < 0) {
-			err = -errno;
+			err = fds[1];
 			goto out;
 		}
 		count = 2;
@@ -232,7 +219,7 @@ static void snapshot(struct raised *raised)
 	/* Numbered files lie beside the report's, and are the user's; on a terminal there is no file. */
 	if (raised->options->output && strcmp(raised->options->output, "-")) {
 		strbuf_addf(&path, "%s.%u", raised->options->output, ++raised->snapshots);
-		fd = open_output(strbuf_str(&path));
+		fd = output_open(strbuf_str(&path));
 	}
 	if (fd >= 0 || !raised->options->output || !strcmp(raised->options->output, "-"))
 		raise_send(raised->socket, RAISE_SNAPSHOT, &fd, fd >= 0);

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/strbuf.h"
 #include "cmd/options.h"
+#include "cmd/output.h"
 #include "cmd/summary.h"
 #include "view/event_view.h"
 #include "view/text_view.h"
@@ -64,24 +65,6 @@ static struct style style_of(const struct options *options, int fd)
 
 /* ---- opening ---- */
 
-static int open_output(const char *path, int *fd)
-{
-	int err = 0;
-
-	/* A copy of the standard ones, so that closing is the same for all. */
-	if (!path)
-		*fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	else if (!strcmp(path, "-"))
-		*fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	else
-		*fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (*fd < 0) {
-		err = -errno;
-		log_error("cannot write \"%s\": %s", path ? path : "stderr", strerror(-err));
-	}
-	return err;
-}
-
 int report_open_fds(const struct options *options, int report_fd, int events_fd, struct report **out)
 {
 	struct report *report = calloc(1, sizeof(*report));
@@ -103,13 +86,14 @@ int report_open_fds(const struct options *options, int report_fd, int events_fd,
 
 int report_open(const struct options *options, struct report **out)
 {
-	int fd, events_fd = -1, err;
+	int fd = output_open(options->output), events_fd = -1, err = 0;
 
-	err = open_output(options->output, &fd);
-	if (err)
-		return err;
-	if (options->events)
-		err = open_output(options->events, &events_fd);
+	if (fd < 0)
+		return fd;
+	if (options->events) {
+		events_fd = output_open(options->events);
+		err = events_fd < 0 ? events_fd : 0;
+	}
 	if (!err)
 		err = report_open_fds(options, fd, events_fd, out);
 	if (err) {
@@ -136,26 +120,6 @@ void report_close(struct report *report)
 }
 
 /* ---- writing ---- */
-
-static int write_all(int fd, const char *data, size_t len)
-{
-	ssize_t n;
-
-	while (len) {
-		n = write(fd, data, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
-			continue;
-		}
-		if (n < 0)
-			return -errno;
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -206,7 +170,7 @@ static int write_text(const struct report *report, int fd, const struct snapshot
 		add_heading(&text);
 	err = text_view_summary(&text, &view, snapshot);
 	if (!err)
-		err = write_all(fd, strbuf_str(&text), text.len);
+		err = output_write(fd, strbuf_str(&text), text.len);
 	strbuf_fini(&text);
 	return err;
 }
@@ -230,9 +194,9 @@ int report_snapshot(struct report *report, const struct snapshot *snapshot, int 
 
 	if (fd < 0 && output && strcmp(output, "-") && !report->unnamed) {
 		snprintf(path, sizeof(path), "%s.%u", output, ++report->snapshots);
-		err = open_output(path, &own);
-		if (err)
-			return err;
+		own = output_open(path);
+		if (own < 0)
+			return own;
 		fd = own;
 	}
 	err = write_snapshot(report, fd >= 0 ? fd : report->fd, snapshot, "snapshot", false);
@@ -261,7 +225,7 @@ static void write_pending(struct report *report, bool all)
 		left = report->pending.len - report->written;
 		/* A pipe that is ready takes at least this much at once. */
 		chunk = left < PIPE_BUF ? left : PIPE_BUF;
-		err = write_all(report->events_fd, report->pending.data + report->written, chunk);
+		err = output_write(report->events_fd, report->pending.data + report->written, chunk);
 		report->written += chunk;
 	}
 	strbuf_reset(&report->pending);
@@ -309,7 +273,7 @@ static void show(struct report *report, const struct notice *notice)
 	if (notice->kind == NOTICE_LOST && !merge_loss(report, &merged))
 		return;
 	if (!event_view_notice(&text, &report->screen, &merged))
-		write_all(STDERR_FILENO, strbuf_str(&text), text.len);
+		output_write(STDERR_FILENO, strbuf_str(&text), text.len);
 	strbuf_fini(&text);
 }
 
@@ -339,7 +303,7 @@ int report_final(struct report *report, const struct snapshot *snapshot)
 	int err;
 
 	if (!report->options->quiet && !event_view_finish(&text, &report->screen))
-		write_all(STDERR_FILENO, strbuf_str(&text), text.len);
+		output_write(STDERR_FILENO, strbuf_str(&text), text.len);
 	strbuf_fini(&text);
 	if (report->events_fd >= 0) {
 		event_view_finish(&report->pending, &report->stream);

@@ -11,6 +11,7 @@
 #include "base/strbuf.h"
 #include "cmd/cmd.h"
 #include "cmd/confine.h"
+#include "cmd/follow.h"
 #include "cmd/launch.h"
 #include "cmd/linked.h"
 #include "cmd/options.h"
@@ -216,10 +217,13 @@ out:
 int cmd_run(int argc, char **argv)
 {
 	struct options options;
+	int status;
 
 	options_parse_run(argc, argv, &options);
 	log_set_level(options.verbose ? LOG_LEVEL_DEBUG : options.quiet ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO);
 	if (options.adopt)
 		return adopt_and_trace(&options);
-	return raise_needed() ? raise_run(&options) : run_and_trace(&options);
+	if (!raise_needed())
+		return run_and_trace(&options);
+	return follow_run(&options, &status) ? status : raise_run(&options);
 }

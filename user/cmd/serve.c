@@ -12,6 +12,7 @@
 #include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "cmd/confine.h"
+#include "cmd/followers.h"
 #include "cmd/marks.h"
 #include "cmd/options.h"
 #include "cmd/raise.h"
@@ -26,6 +27,7 @@
 struct serve {
 	struct session *session;
 	struct control *control;
+	struct followers *followers;
 	struct serve_metrics *metrics;
 	struct marks marks;
 	bool stop;
@@ -58,7 +60,28 @@ static void on_signal(void *context, struct session *session, const struct signa
 		serve->stop = true;
 }
 
+static void on_event(void *context, const struct event *event)
+{
+	struct serve *serve = context;
+
+	followers_event(serve->followers, event);
+}
+
 /* ---- requests ---- */
+
+static enum control_taken take(void *context, struct control_request *request, struct control_answer *out)
+{
+	struct serve *serve = context;
+
+	return followers_take(serve->followers, request, out);
+}
+
+static void closed(void *context, struct control_request *request)
+{
+	struct serve *serve = context;
+
+	followers_closed(serve->followers, request);
+}
 
 /* A program that frees and then asks sees its own frees. */
 static int begin(void *context, struct control_request *request)
@@ -91,8 +114,12 @@ static void finish(void *context, struct control_request *request, struct contro
 static int serve(const struct serve_options *options)
 {
 	struct serve serve = {0};
-	struct session_callbacks session_callbacks = {.done = done, .signal = on_signal, .context = &serve};
-	struct control_callbacks callbacks = {.begin = begin, .answer = answer, .finish = finish, .context = &serve};
+	struct session_callbacks session_callbacks = {.done = done,
+						      .signal = on_signal,
+						      .event = on_event,
+						      .context = &serve};
+	struct control_callbacks callbacks = {
+		.take = take, .closed = closed, .begin = begin, .answer = answer, .finish = finish, .context = &serve};
 	uint32_t group = peer_group(GROUP);
 	int notify_fd = notify_open(), status = CMD_EXIT_FAILED;
 
@@ -102,6 +129,11 @@ static int serve(const struct serve_options *options)
 	if (control_open(session_loop(serve.session), client_socket(options->socket), group, &callbacks,
 			 &serve.control))
 		goto out;
+	serve.followers = followers_new(serve.session, serve.control);
+	if (!serve.followers) {
+		log_error("out of memory");
+		goto out;
+	}
 	if (group == PEER_NO_GROUP)
 		log_info("there is no group \"" GROUP "\": only root sees the processes of others");
 	if (serve_metrics_open(serve.session, options->metrics, &serve.metrics))
@@ -117,6 +149,7 @@ static int serve(const struct serve_options *options)
 		status = CMD_EXIT_DONE;
 out:
 	control_close(serve.control);
+	followers_free(serve.followers);
 	serve_metrics_close(serve.metrics);
 	marks_fini(&serve.marks);
 	session_close(serve.session);

@@ -32,6 +32,7 @@ enum client_state {
 	CLIENT_LISTENED_TO = 1, /* its request is read */
 	CLIENT_WAITING = 2,     /* for its turn */
 	CLIENT_ANSWERED = 3,    /* by a child */
+	CLIENT_PATIENT = 4,     /* its answer comes later; it is listened to for what may come before */
 };
 
 struct client {
@@ -43,6 +44,7 @@ struct client {
 	json_t *parsed; /* what request points into */
 	struct control_request request;
 	pid_t child;
+	bool woken;          /* control_wake() */
 	struct client *next; /* in order of their requests */
 };
 
@@ -51,7 +53,7 @@ struct control {
 	struct control_callbacks callbacks;
 	struct endpoint endpoint;
 	struct loop_watch listener;
-	struct loop_timer accept_again;
+	struct loop_timer accept_again, wake;
 	uint32_t group;
 	struct client *clients;
 	unsigned int client_count, answer_count;
@@ -85,6 +87,8 @@ static void close_client(struct client *client)
 	loop_remove(control->loop, &client->watch);
 	close(client->watch.fd);
 	forget_request(client);
+	if (client->request.state)
+		control->callbacks.closed(control->callbacks.context, &client->request);
 	protocol_reader_fini(&client->reader);
 	free(client);
 }
@@ -105,10 +109,11 @@ static void refuse(struct client *client, const char *why)
 }
 
 /* Reads the next request of this connection. */
-static void listen_to(struct client *client)
+static void listen_to(struct client *client, enum client_state state)
 {
-	client->state = CLIENT_LISTENED_TO;
-	loop_timer_set(client->control->loop, &client->timer, loop_now_ns() + IDLE_NS);
+	client->state = state;
+	if (!client->request.state)
+		loop_timer_set(client->control->loop, &client->timer, loop_now_ns() + IDLE_NS);
 	if (loop_add(client->control->loop, &client->watch, EPOLLIN))
 		close_client(client);
 }
@@ -146,7 +151,7 @@ static void tell_end(struct client *client, int exit_status, const char *message
 	if (protocol_send(client->watch.fd, protocol_end(exit_status, message && *message ? message : NULL), 0))
 		close_client(client);
 	else
-		listen_to(client);
+		listen_to(client, CLIENT_LISTENED_TO);
 }
 
 /* NULL, or why it is no request. */
@@ -175,6 +180,57 @@ static const char *parse_request(struct client *client)
 	return NULL;
 }
 
+/* Whether the server answers this request itself. */
+static bool take_request(struct client *client)
+{
+	struct control *control = client->control;
+	struct control_answer answer = {0};
+
+	switch (control->callbacks.take(control->callbacks.context, &client->request, &answer)) {
+	case CONTROL_LEFT:
+		return false;
+	case CONTROL_DONE:
+		tell_end(client, answer.exit_status, answer.message);
+		return true;
+	case CONTROL_LATER:
+		forget_request(client);
+		listen_to(client, CLIENT_PATIENT);
+		break;
+	}
+	return true;
+}
+
+/* What was waited for has come, or is not waited for any longer. False: the connection is closed. */
+static bool end_patience(struct client *client)
+{
+	client->state = CLIENT_LISTENED_TO;
+	client->woken = false;
+	if (!protocol_send(client->watch.fd, protocol_end(0, NULL), 0))
+		return true;
+	close_client(client);
+	return false;
+}
+
+static void on_woken(void *context)
+{
+	struct control *control = context;
+	struct client *next;
+
+	for (struct client *client = control->clients; client; client = next) {
+		next = client->next;
+		if (client->woken && client->state == CLIENT_PATIENT)
+			end_patience(client);
+	}
+}
+
+void control_wake(struct control *control, const void *state)
+{
+	for (struct client *client = control->clients; client; client = client->next)
+		client->woken |= client->request.state == state;
+	/* Not now: it may be one of our callbacks that found out. */
+	loop_timer_set(control->loop, &control->wake, loop_now_ns());
+}
+
 static void start_answer(struct client *client)
 {
 	struct control *control = client->control;
@@ -188,6 +244,8 @@ static void start_answer(struct client *client)
 		refuse(client, wrong);
 		return;
 	}
+	if (take_request(client))
+		return;
 	err = control->callbacks.begin(control->callbacks.context, &client->request);
 	child = err ? -1 : fork();
 	if (child == 0) {
@@ -233,7 +291,7 @@ static void on_child_end(struct client *client, int status)
 	forget_request(client);
 	/* A client that has seen no end of its answer must not take that of another for it. */
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CONTROL_CHILD_WHOLE)
-		listen_to(client);
+		listen_to(client, CLIENT_LISTENED_TO);
 	else
 		close_client(client);
 }
@@ -272,6 +330,8 @@ static void on_request(struct client *client)
 {
 	struct control *control = client->control;
 
+	if (client->state == CLIENT_PATIENT && !end_patience(client))
+		return;
 	loop_timer_clear(control->loop, &client->timer);
 	loop_remove(control->loop, &client->watch);
 	client->state = CLIENT_WAITING;
@@ -338,7 +398,7 @@ static void welcome(struct control *control, int fd)
 	client->next = control->clients;
 	control->clients = client;
 	control->client_count++;
-	listen_to(client);
+	listen_to(client, CLIENT_LISTENED_TO);
 }
 
 /* The connection stays in the queue and the socket readable: look away for a while. */
@@ -394,6 +454,7 @@ int control_open(struct loop *loop, const char *path, uint32_t group, const stru
 	}
 	control->listener = (struct loop_watch){.fd = control->endpoint.fd, .ready = on_connection, .context = control};
 	control->accept_again = (struct loop_timer){.expired = on_accept_again, .context = control};
+	control->wake = (struct loop_timer){.expired = on_woken, .context = control};
 	err = loop_add(loop, &control->listener, EPOLLIN);
 	if (err) {
 		log_error("epoll: %s", strerror(-err));
@@ -411,6 +472,7 @@ void control_close(struct control *control)
 	if (!control)
 		return;
 	loop_timer_clear(control->loop, &control->accept_again);
+	loop_timer_clear(control->loop, &control->wake);
 	loop_remove(control->loop, &control->listener);
 	while ((client = control->clients)) {
 		if (client->child) {

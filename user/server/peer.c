@@ -51,6 +51,7 @@ int peer_identify(int fd, uint32_t group, struct peer *out)
 			return member;
 	}
 	out->user = credentials.uid;
+	out->pid = credentials.pid;
 	out->sees_all = !credentials.uid || member || (group != PEER_NO_GROUP && credentials.gid == group);
 	return 0;
 }

@@ -10,6 +10,7 @@
 
 struct peer {
 	uint32_t user;
+	int32_t pid; /* of who connected, as we number processes */
 	bool sees_all;
 };
 

@@ -248,20 +248,27 @@ int tracer_follow_found(struct tracer *tracer, pid_t pid)
 	return follow(tracer, pid, &birth, tracer->options.follow_children ? WIRE_FOLLOW_UNTIL_EXEC : 0);
 }
 
+static void drain_all(struct tracer *tracer)
+{
+	do {
+		tracer_drain(tracer);
+	} while (tracer->full_batch);
+}
+
 void tracer_unfollow(struct tracer *tracer, uint32_t process)
 {
 	struct event end = {.kind = EVENT_EXIT, .exit.status = -1};
 	struct tracked *tracked;
 	uint32_t pid;
 
-	tracer_sync(tracer);
+	drain_all(tracer);
 	tracked = tracked_by_process(&tracer->tracked, process);
 	if (!tracked || tracked->runtime_count)
 		return;
 	pid = tracked->pid;
 	live_forget(tracer->live, pid);
 	/* What it did up to here; it may be another process by now, of exec or of a library that it mapped. */
-	tracer_sync(tracer);
+	drain_all(tracer);
 	tracked = tracked_by_pid(&tracer->tracked, pid);
 	if (!tracked || tracked->runtime_count)
 		return;
@@ -278,6 +285,7 @@ void tracer_prepare(struct tracer *tracer, const char *path)
 	if (libraries_of_file(tracer->libraries, path, &library) || !library || library->state != LIBRARY_PLANNED)
 		return;
 	tracer_attach_library(tracer, library);
+	library->used_ns = tracer_now_ns();
 }
 
 int tracer_fd(const struct tracer *tracer)
