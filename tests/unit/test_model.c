@@ -738,6 +738,52 @@ static void test_ended_are_dropped_without_keep(void **state)
 	case_fini(&c);
 }
 
+static bool is_second(const void *context, uint32_t process)
+{
+	return process == *(const uint32_t *)context;
+}
+
+/* For who keeps it, and only until the last of them has let it go. */
+static void test_ended_is_kept_for_somebody(void **state)
+{
+	struct model_options options = {.keep_ended = false};
+	struct snapshot *snapshot;
+	struct model_case c;
+	uint32_t second = 2;
+
+	(void)state;
+	case_init(&c);
+	model_free(c.model);
+	c.model = model_new(&options);
+	case_birth(&c, 1, BIRTH_ATTACH, 0);
+	case_birth(&c, 2, BIRTH_ATTACH, 0);
+	assert_int_equal(model_keep(c.model, 2), 0);
+	assert_int_equal(model_keep(c.model, 2), 0);
+	assert_int_equal(model_keep(c.model, 3), -ENOENT);
+	snapshot = look(&c);
+	assert_int_equal(snapshot->process_count, 0); /* uses nothing; it was named to somebody else */
+	snapshot_free(snapshot);
+	case_device(&c, 2, DEVICE, 0, 1);
+	case_alloc(&c, 2, 0x100, DEVICE, MEMORY_DRAM, MB);
+	case_exit(&c, 1, 0, 0);
+	case_exit(&c, 2, 0, 0);
+	assert_int_equal(model_process_bytes(c.model, 1), 0);
+	assert_true(model_process_bytes(c.model, 2) > 0);
+	assert_int_equal(model_live_count(c.model), 0);
+	snapshot = look(&c);
+	assert_int_equal(snapshot->process_count, 0);
+	snapshot_free(snapshot);
+	model_release(c.model, 2);
+	snapshot = model_snapshot_of(c.model, c.clock_ns, is_second, &second);
+	assert_int_equal(snapshot->process_count, 1);
+	assert_int_equal(snapshot->processes[0].cleared, 1);
+	snapshot_free(snapshot);
+	model_release(c.model, 2);
+	model_release(c.model, 2);
+	assert_int_equal(model_process_bytes(c.model, 2), 0);
+	case_fini(&c);
+}
+
 static void test_fork_starts_empty(void **state)
 {
 	const struct snapshot_process *child;
@@ -1511,6 +1557,7 @@ int main(void)
 		cmocka_unit_test(test_exit_clears),
 		cmocka_unit_test(test_exit_with_nothing_clears_nothing),
 		cmocka_unit_test(test_ended_are_dropped_without_keep),
+		cmocka_unit_test(test_ended_is_kept_for_somebody),
 		cmocka_unit_test(test_fork_starts_empty),
 		cmocka_unit_test(test_exec_clears_and_goes_on),
 		cmocka_unit_test(test_launch_and_exec_are_one),
