@@ -92,7 +92,8 @@ def place(tmp_path_factory):
 
 def start(place, *arguments, path=None):
     user = pwd.getpwnam(USER)
-    env = {"PATH": f"{path or place}:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/", "MINE": "kept"}
+    env = {"PATH": f"{path or place}:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/", "MINE": "kept",
+           "BUFSCOPE_SOCKET": "/nonexistent/control"}
     return subprocess.Popen([place / "bufscope", "run", *arguments], env=env, cwd="/", user=user.pw_uid, group=user.pw_gid,
                             extra_groups=[], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True)
@@ -142,8 +143,8 @@ def test_no_sudo(place):
         os.symlink(f"/usr/bin/{tool}", empty / tool)
     user = pwd.getpwnam(USER)
     done = subprocess.run([place / "bufscope", "run", "--", "touch", place / "out" / "started"], user=user.pw_uid,
-                          group=user.pw_gid, extra_groups=[], env={"PATH": str(empty)}, capture_output=True, text=True,
-                          timeout=harness.HANG_SECONDS)
+                          group=user.pw_gid, extra_groups=[], env={"PATH": str(empty), "BUFSCOPE_SOCKET": "/nonexistent/control"},
+                          capture_output=True, text=True, timeout=harness.HANG_SECONDS)
     assert done.returncode == 125
     assert "sudo" in done.stderr
     assert not (place / "out" / "started").exists()
@@ -174,9 +175,10 @@ def test_snapshot(place):
     watch = harness.Watch(str(place / "out"), harness.Watch.CLOSE_WRITE)
     try:
         process.send_signal(signal.SIGUSR1)
-        seen = []
+        seen, deadline = [], time.monotonic() + harness.HANG_SECONDS
         while "report.json.1" not in seen:                 # closed by the last who has it open: the tracer
-            seen += watch.names(time.monotonic() + harness.HANG_SECONDS)
+            assert time.monotonic() < deadline
+            seen += watch.names(deadline)
     finally:
         watch.close()
     assert harness.load_report(str(report) + ".1")["processes"]

@@ -16,12 +16,12 @@
 #include "model/model.h"
 #include "source/procfs.h"
 
-#define MAX_FOLLOWERS      64 /* of users who may not see all; fewer than they may have connections */
-#define MAX_USER_FOLLOWERS 16
-#define MAX_ENDED          512          /* processes that ended, of one follower */
-#define MAX_ENDED_BYTES    (32ul << 20) /* and what they take */
-#define MAX_PIDS           256
-#define MAX_LIBRARIES      16
+#define MAX_FOLLOWERS        64 /* of users who may not see all; fewer than they may have connections */
+#define MAX_USER_FOLLOWERS   16
+#define MAX_ENDED            512           /* processes that ended, of one follower */
+#define MAX_USER_ENDED_BYTES (128ul << 20) /* what all of one user take: two million buffers */
+#define MAX_PIDS             256
+#define MAX_LIBRARIES        16
 
 struct follower {
 	struct peer peer;
@@ -89,6 +89,16 @@ static void add_member(struct followers *followers, struct follower *follower, u
 	follower->running++;
 }
 
+/* A user's share is one, however many times they ask. */
+static bool may_keep(const struct followers *followers, const struct follower *follower, size_t bytes)
+{
+	for (const struct follower *other = followers->first; other; other = other->next) {
+		if (other->peer.user == follower->peer.user)
+			bytes += other->ended_bytes;
+	}
+	return follower->ended < MAX_ENDED && bytes <= MAX_USER_ENDED_BYTES;
+}
+
 static void end_member(struct followers *followers, struct follower *follower, uint32_t process)
 {
 	struct model *model = session_model(followers->session);
@@ -98,7 +108,7 @@ static void end_member(struct followers *followers, struct follower *follower, u
 	if (!table_find(&follower->members, process, &member) || member != MEMBER_RUNNING)
 		return;
 	follower->running--;
-	if (bytes && follower->ended < MAX_ENDED && follower->ended_bytes + bytes <= MAX_ENDED_BYTES) {
+	if (bytes && may_keep(followers, follower, bytes)) {
 		table_set(&follower->members, process, MEMBER_ENDED);
 		follower->ended++;
 		follower->ended_bytes += bytes;
