@@ -41,13 +41,37 @@ struct service {
 	int begin_error;
 	bool with_file, keeps_file;
 	int file; /* the last that begin() opened */
-	unsigned int finished;
+	unsigned int begun, finished, closed;
 };
+
+/* "done" and "later" are for the server itself; it keeps something for the latter's connection. */
+static enum control_taken take(void *context, struct control_request *request, struct control_answer *out)
+{
+	struct service *service = context;
+
+	if (!strcmp(request->command, "done")) {
+		snprintf(out->message, sizeof(out->message), "at once");
+		return CONTROL_DONE;
+	}
+	if (strcmp(request->command, "later"))
+		return CONTROL_LEFT;
+	request->state = service;
+	return CONTROL_LATER;
+}
+
+static void closed(void *context, struct control_request *request)
+{
+	struct service *service = context;
+
+	assert_ptr_equal(request->state, service);
+	service->closed++;
+}
 
 static int begin(void *context, struct control_request *request)
 {
 	struct service *service = context;
 
+	service->begun++;
 	if (service->with_file)
 		request->file = service->file = memfd_create("answer", MFD_CLOEXEC);
 	return service->begin_error;
@@ -77,7 +101,8 @@ static void finish(void *context, struct control_request *request, struct contro
 static int setup(void **state)
 {
 	struct service *service = calloc(1, sizeof(*service));
-	struct control_callbacks callbacks = {.begin = begin, .answer = answer, .finish = finish, .context = service};
+	struct control_callbacks callbacks = {
+		.take = take, .closed = closed, .begin = begin, .answer = answer, .finish = finish, .context = service};
 
 	turned = 0;
 	strcpy(service->folder, "/tmp/bufscope-XXXXXX");
@@ -267,6 +292,52 @@ static void test_time_begins_anew(void **state)
 	assert_closed(fd);
 }
 
+/* For who does not wait any more no answer is made; for who has nothing more to ask one is. */
+static void test_gone_before_its_turn(void **state)
+{
+	struct service *service = *state;
+	static const char request[] = "\0\0\0\x2e"
+				      "{\"protocol\": 1, \"command\": \"x\", \"options\": {}}";
+	int fd = dial(service);
+
+	assert_int_equal(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	close(fd);
+	rounds(service);
+	assert_int_equal(service->begun, 0);
+	fd = dial(service);
+	assert_int_equal(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	shutdown(fd, SHUT_WR);
+	rounds(service);
+	assert_int_equal(service->begun, 1);
+	assert_data(fd, "answer to x");
+	assert_end(fd, 0, NULL);
+	reap(service);
+	close(fd);
+	rounds(service);
+}
+
+/* Without a child: at once, or when it is woken. A connection that something is kept for may be silent. */
+static void test_the_server_answers_itself(void **state)
+{
+	struct service *service = *state;
+	int fd = dial(service);
+
+	ask(service, fd, "done");
+	assert_end(fd, 0, "at once");
+	ask(service, fd, "later");
+	pass(service, 1000);
+	assert_open(fd);
+	control_wake(service->control, service);
+	rounds(service);
+	assert_end(fd, 0, NULL);
+	pass(service, 1000);
+	assert_open(fd);
+	assert_int_equal(service->begun + service->closed, 0);
+	close(fd);
+	rounds(service);
+	assert_int_equal(service->closed, 1);
+}
+
 static void test_begin_fails(void **state)
 {
 	struct service *service = *state;
@@ -345,6 +416,8 @@ int main(void)
 		TEST(test_a_silent_client),
 		TEST(test_a_slow_request),
 		TEST(test_time_begins_anew),
+		TEST(test_gone_before_its_turn),
+		TEST(test_the_server_answers_itself),
 		TEST(test_begin_fails),
 		TEST(test_a_file_that_is_taken_over),
 		TEST(test_a_file_that_nobody_takes),

@@ -3,6 +3,7 @@
 #include "server/control.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +232,14 @@ void control_wake(struct control *control, const void *state)
 	loop_timer_set(control->loop, &control->wake, loop_now_ns());
 }
 
+/* Both ways: who has only said that no more requests come still waits for the answer. */
+static bool has_hung_up(const struct client *client)
+{
+	struct pollfd state = {.fd = client->watch.fd};
+
+	return poll(&state, 1, 0) == 1 && state.revents & (POLLHUP | POLLERR);
+}
+
 static void start_answer(struct client *client)
 {
 	struct control *control = client->control;
@@ -238,6 +247,10 @@ static void start_answer(struct client *client)
 	const char *wrong;
 	int err;
 
+	if (has_hung_up(client)) {
+		close_client(client);
+		return;
+	}
 	/* Not before its turn: what waits is then as small as it was sent, not 100 times that. */
 	wrong = parse_request(client);
 	if (wrong) {
