@@ -6,6 +6,7 @@ restart of the service loses none of it, and others may watch the same process m
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -159,4 +160,34 @@ def test_top_shows_the_books(tmp_path):
         row, = (line for line in lines if line.startswith(f"  {chip} of {program.pid} "))
         figure = f"{used.removesuffix(of_all[-3:])}/{of_all}"
         assert re.search(rf"  \[\|[| ]+\] <?\d+% {re.escape(figure)} ", row), (row, figure)
+    server.stop()
+
+
+def read_since(server, books, since_ns):
+    """The service's answer once it has read the process's books after @since_ns."""
+    deadline = time.monotonic() + harness.HANG_SECONDS
+    while True:
+        process = exact(server.dump("-p", books["pid"]), books["pid"])
+        if process["census"] and process["census"]["time_ns"] > since_ns:
+            return process
+        assert time.monotonic() < deadline, (process["census"], server.stderr())
+        time.sleep(0.1)
+
+
+def test_books_of_a_program_that_came_later(tmp_path):
+    """
+    How full a device is, and what a buffer really takes, is known of programs that began after the service
+    too: their books are read once they have allocated, and again after they have changed.
+    """
+    server = Server(tmp_path)
+    program = start(tmp_path, "points", 500)
+    for point in range(2):
+        books = program.ready(f"point-{point}")
+        process = read_since(server, books, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        harness.assert_equals_runtime_books(process, books)
+        assert process["allocators"] and {entry["books"] for entry in process["allocators"]} == {"equal"}
+        assert all(buffer["footprint_bytes"] for buffer in process["buffers"])
+        if not point:
+            counts(process, before_attach=0)
+        program.go()
     server.stop()

@@ -90,6 +90,17 @@ out:
 	return err;
 }
 
+uint64_t procfs_memory_bytes(pid_t pid)
+{
+	unsigned long long resident = 0, shared = 0;
+	struct strbuf text = STRBUF_INIT;
+
+	if (proc_read(pid, "statm", 256, &text) || sscanf(strbuf_str(&text), "%*u %llu %llu", &resident, &shared) != 2)
+		resident = shared = 0;
+	strbuf_fini(&text);
+	return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 bool procfs_is_ending(pid_t pid)
 {
 	struct procfs_stat thread;

@@ -34,6 +34,8 @@ bool procfs_is_ending(pid_t pid);
 int procfs_command(pid_t pid, struct strbuf *out);
 /* Would the kernel let us look into its memory and mappings? 0, -EACCES, -ESRCH. */
 int procfs_may_look(pid_t pid);
+/* Its memory that is no file's, as far as it is present; 0 when it is gone. */
+uint64_t procfs_memory_bytes(pid_t pid);
 /* Real uid. 0, -ESRCH. */
 int procfs_user(pid_t pid, uint32_t *user);
 /* The path in the v2 hierarchy, or in the first one there is. 0, -ESRCH. */

@@ -302,7 +302,9 @@ int tracer_timeout_ms(const struct tracer *tracer)
 {
 	if (tracer->asleep)
 		return sooner(live_pressure(tracer->live) ? PRESSURE_BEAT_MS : -1,
-			      tracer->machine ? tracer_machine_timeout_ms(tracer) : -1);
+			      tracer->machine
+				      ? sooner(tracer_machine_timeout_ms(tracer), tracer_books_timeout_ms(tracer))
+				      : -1);
 	return tracer->full_batch ? 0 : TICK_MS;
 }
 
@@ -326,8 +328,10 @@ void tracer_dispatch(struct tracer *tracer)
 		if (events[i].data.u32)
 			tracer_end_named(tracer, events[i].data.u32);
 	}
-	if (tracer->machine)
+	if (tracer->machine) {
 		tracer_machine_tick(tracer);
+		tracer_books_tick(tracer);
+	}
 	if (n) {
 		tracer->idle_rounds = 0;
 		tracer->asleep = false;

@@ -272,6 +272,37 @@ void tracer_read_books(struct tracer *tracer)
 	}
 }
 
+enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct tracked *tracked, bool unsteady)
+{
+	enum tracer_books_result result = TRACER_BOOKS_NONE;
+	uint32_t process = tracked->process;
+
+	drain_all(tracer);
+	for (uint32_t i = 0; tracked_by_process(&tracer->tracked, process) == tracked && i < tracked->runtime_count;
+	     i++) {
+		struct census_subject subject = {.process = process, .runtime = i};
+		uint64_t changes = tracked->books.changes;
+		struct census census;
+		const char *reason;
+
+		if (!tracked->runtime[i].told || take(tracked, i, &census))
+			continue;
+		drain_all(tracer);
+		if (tracked_by_process(&tracer->tracked, process) != tracked) {
+			/* it ended meanwhile */
+		} else if (tracked->books.changes != changes && !unsteady) {
+			result = TRACER_BOOKS_MOVED;
+		} else {
+			subject.time_ns = tracer_now_ns();
+			census_is_exact(&census, &reason);
+			emit_census(tracer, &census, &subject, reason, true);
+			result = result == TRACER_BOOKS_MOVED ? result : TRACER_BOOKS_TOLD;
+		}
+		census_fini(&census);
+	}
+	return result;
+}
+
 void tracer_restart(struct tracer *tracer, uint32_t process)
 {
 	struct tracked *tracked = tracked_by_process(&tracer->tracked, process);

@@ -3,7 +3,7 @@
  * What the parts of the live source share, and nobody else sees: tracer.c (the interface),
  * tracer_record.c (records and births), tracer_library.c (libraries in processes),
  * tracer_mapped.c (files that were mapped), tracer_machine.c (all processes of the machine),
- * tracer_chips.c (what devices they use).
+ * tracer_chips.c (what devices they use), tracer_books.c (the runtime's books, beside the table).
  */
 #ifndef BUFSCOPE_SOURCE_TRACER_INTERNAL_H
 #define BUFSCOPE_SOURCE_TRACER_INTERNAL_H
@@ -56,6 +56,8 @@ struct tracer {
 	bool due;                       /* some process is to be looked at once the ring is empty */
 	bool chips_due;                 /* of some process it is to be asked which chips it uses */
 	bool draining;                  /* inside live_drain(), which cannot be entered twice */
+	uint64_t books_next_ns;         /* when some process's books are to be read; 0: not */
+	uint64_t books_spent_ns;        /* by the last reading */
 	struct tracer_machine *machine; /* NULL: only processes that were named, and their children */
 };
 /* tracer.c */
@@ -106,6 +108,20 @@ void tracer_look_at_due(struct tracer *tracer);
  * records: @tracked may be gone afterwards. @restart: the table is rebuilt.
  */
 void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, bool restart);
+
+enum tracer_books_result {
+	TRACER_BOOKS_TOLD = 1,
+	TRACER_BOOKS_MOVED = 2, /* they changed while they were read: nothing was told */
+	TRACER_BOOKS_NONE = 3,
+};
+/* Reads the books of one process and tells of them; also when they moved, if @unsteady. As above, it may be gone. */
+enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct tracked *tracked, bool unsteady);
+
+/* tracer_books.c; only when the machine is followed */
+void tracer_books_note(struct tracer *tracer, struct tracked *tracked, const struct event *event);
+/* Reads the books of one process, if it is time. Not while records are taken in. */
+void tracer_books_tick(struct tracer *tracer);
+int tracer_books_timeout_ms(const struct tracer *tracer); /* -1: nothing is to be read */
 
 /* tracer_chips.c */
 /* A process opened or closed a device: is it to be asked which chips it uses? */

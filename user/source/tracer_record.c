@@ -110,6 +110,7 @@ static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t 
 	tracked->born_ns = tracked->covered_ns = time_ns;
 	tracked->runtime_count = 0;
 	tracked->chips_asked = 0;
+	tracked->books = (struct tracked_books){0};
 	tracer_emit_birth(tracer, tracked, previous, exec_count, start_ns);
 	tracer_scan(tracer, tracked);
 }
@@ -286,6 +287,8 @@ static void on_record(void *context, const void *record, size_t len)
 	default:
 		break;
 	}
+	if (tracer->machine)
+		tracer_books_note(tracer, tracked, &decoded.event);
 	tracer_emit(tracer, &decoded.event);
 }
 

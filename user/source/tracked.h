@@ -27,6 +27,15 @@ struct tracked_runtime {
 	bool unprobed;                 /* it was said that its probes are gone */
 };
 
+struct tracked_books {         /* when the runtime's books are to be read again; see tracer_books.c */
+	uint64_t changes;      /* events that change them */
+	uint64_t read_changes; /* those that the last reading has seen */
+	uint64_t read_ns;      /* when that was; 0: never */
+	uint64_t due_ns;       /* 0: not */
+	unsigned int attempts; /* since then */
+	bool given_up;
+};
+
 struct tracked {
 	uint32_t pid;
 	uint32_t process; /* number of the present (process, exec) pair */
@@ -42,6 +51,7 @@ struct tracked {
 	struct tracer_hold *hold; /* while a census is awaited or taken */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */
+	struct tracked_books books;
 	size_t runtime_count;
 	struct tracked_runtime runtime[TRACKED_MAX_RUNTIMES];
 };
