@@ -106,7 +106,8 @@ def test_many_short_processes(tmp_path, library):
     print(f"{PROCESSES} processes: memory {figures[0][0]} -> {figures[1][0]} bytes, descriptors {at_start}, {figures}")
     assert len(found) == 2 and all(process["exact"] for process in found), report["processes"]
     (before, _), (after, open_now) = figures
-    assert after < 1.2 * before + (1 << 20)
+    # What others do meanwhile may leave some megabytes in the allocator; 100,000 times 126 bytes are more.
+    assert after < before + (12 << 20)
     assert open_now == at_start
     server.stop()
 
