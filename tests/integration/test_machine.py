@@ -313,12 +313,18 @@ def test_nothing_of_others(tmp_path, library):
     us = identity(user.pid)
     user.go()
     assert user.wait() == 0
-    report = interrupt(bufscope)
+    os.kill(bufscope.pid, signal.SIGINT)
+    status = bufscope.wait()
+    # The stream is of the whole machine: somebody else's program may be too fast for it.
+    dropped = "event lines were dropped" in bufscope.stderr()
+    assert status == int(dropped), bufscope.stderr()
+    report = bufscope.report()
     counts(process_of(report, user.pid), allocated=3)
     reported = [process["id"] for process in report["processes"]]
     with open(tmp_path / "events.ndjson") as file:
         told = {event.get("process") or "" for event in map(json.loads, file)}
-    assert any(name.startswith(us) for name in reported) and any(name.startswith(us) for name in told)
+    assert any(name.startswith(us) for name in reported)
+    assert dropped or any(name.startswith(us) for name in told)
     assert not [name for name in (*reported, *told) if name.startswith(tuple(others))]
 
 
