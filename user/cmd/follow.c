@@ -30,6 +30,7 @@
 
 #define MAX_COMMAND 4096  /* bytes of it in a request, which has a limit */
 #define ANSWER_MS   10000 /* for the service to say that it follows */
+#define REPORT_MS   60000 /* for the first of a report: it may have to wait for its turn */
 
 struct following {
 	const struct options *options;
@@ -75,17 +76,30 @@ static void lose_service(struct following *following, int err)
 	if (following->service_gone)
 		return;
 	following->service_gone = true;
-	if (err == -EPROTO)
+	if (err == -ETIMEDOUT)
+		log_error("the bufscope service at %s does not answer: there will be no report", following->path);
+	else if (err == -EPROTO)
 		log_error("what answers at %s is no bufscope service: there will be no report", following->path);
 	else
 		log_error("the bufscope service at %s has ended: there will be no report", following->path);
+}
+
+/* Signals wait meanwhile, so a service that hangs must not be waited for. */
+static int answer(const struct following *following, client_writer write, void *context, struct client_end *end)
+{
+	struct pollfd answered = {.fd = following->socket, .events = POLLIN};
+
+	*end = (struct client_end){.exit_status = CMD_EXIT_FAILED};
+	if (poll(&answered, 1, REPORT_MS) <= 0)
+		return -ETIMEDOUT;
+	return client_answer(following->socket, write, context, end);
 }
 
 /* The word that all have ended. It also comes when something else was asked meanwhile. */
 static void take_word(struct following *following)
 {
 	struct client_end end;
-	int err = client_answer(following->socket, NULL, NULL, &end);
+	int err = answer(following, NULL, NULL, &end);
 
 	following->waiting = false;
 	if (err || end.exit_status)
@@ -135,7 +149,7 @@ static int report(struct following *following)
 		lose_service(following, err);
 		return CMD_EXIT_FAILED;
 	}
-	err = client_answer(following->socket, write_output, following, &end);
+	err = answer(following, write_output, following, &end);
 	if (err && !end.writer_failed)
 		lose_service(following, err);
 	if (!err)
