@@ -367,10 +367,10 @@ def test_stopped_by_another_first(tmp_path):
 # --- waking up ---
 
 def asleep(pid):
-    """How often it has gone to sleep, if it is in poll(2) without a time-out: only a wake-up ends that. Else None."""
+    """How often it has gone to sleep, if it is in epoll_wait(2) without a time-out: only a wake-up ends that. Else None."""
     with open(f"/proc/{pid}/syscall") as file:
         words = file.read().split()
-    if words[0] != "7" or not int(words[3], 16) & 0x80000000:
+    if words[0] != "232" or not int(words[4], 16) & 0x80000000:
         return None
     with open(f"/proc/{pid}/status") as file:
         return re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.MULTILINE).group(1)
