@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -391,3 +392,53 @@ def test_no_group(tmp_path):
         end, text = ask(server.socket, "dump")
     assert end["exit"] == 0 and "No process of yours uses a device runtime." in text
     server.stop()
+
+
+# ---- what holds a service up ----
+
+LEASE = """
+import fcntl, mmap, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+mapped = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("ready leased", flush=True)
+sys.stdin.readline()
+"""
+
+
+def leases(path):
+    """What /proc/locks says of leases on the file."""
+    inode = f":{os.stat(path).st_ino} "
+    with open("/proc/locks") as file:
+        return [line.split()[2:4] for line in file if inode in line and "LEASE" in line]
+
+
+def test_a_lease_holds_nobody_up(tmp_path):
+    """Opening a file whose lease somebody holds waits for 45 s, unless one says otherwise: the answer is there before."""
+    library = tmp_path / "leased.so"
+    shutil.copy(harness.library("pimpl"), library)
+    holder = Program(["/usr/bin/python3", "-c", LEASE, str(library)], tmp_path, "holder")
+    holder.ready("leased")
+    assert leases(library) == [["ACTIVE", "WRITE"]]
+    server = Server(tmp_path)
+    server.ask("dump")
+    assert leases(library) == [["BREAKING", "READ"]] or leases(library) == [["BREAKING", "UNLCK"]], leases(library)
+    holder.go()
+    assert holder.wait() == 0
+    server.stop()
+
+
+def test_signs_of_life(tmp_path):
+    """systemd's watchdog is told again and again, also while nothing happens."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(harness.HANG_SECONDS)
+        server = Server(tmp_path, env=dict(os.environ, NOTIFY_SOCKET=path, WATCHDOG_USEC="200000"))
+        told = [manager.recv(4096).decode() for _ in range(5)]
+        assert told == ["READY=1"] + 4 * ["WATCHDOG=1"]
+        server.stop()
+        while told[-1] == "WATCHDOG=1":
+            told.append(manager.recv(4096).decode())
+        assert told[-1] == "STOPPING=1"

@@ -57,34 +57,40 @@ static void sum(const struct marks *marks, const struct peer *owner, size_t *cou
 	}
 }
 
-/* False: there is none. */
-static bool drop_oldest(struct marks *marks, const struct peer *owner)
+static void drop_oldest(struct marks *marks, const struct peer *owner)
 {
-	for (size_t i = 0; i < marks->count; i++) {
-		if (same_set(&marks->list[i].owner, owner)) {
-			drop(marks, i);
-			return true;
-		}
-	}
-	return false;
+	size_t oldest = 0;
+
+	while (!same_set(&marks->list[oldest].owner, owner))
+		oldest++;
+	drop(marks, oldest);
 }
 
-/* A user's marks never displace those of others: without one of their own to give up there is no room. */
-static int make_room(struct marks *marks, const struct peer *owner, uint64_t bytes, unsigned int *dropped)
+/*
+ * A user's marks never displace those of others: would there be no room even without their own, nothing is
+ * given up. @old, the one of the same name, goes in any case.
+ */
+static int make_room(struct marks *marks, const struct peer *owner, const struct mark *old, uint64_t bytes,
+		     unsigned int *dropped)
 {
 	uint64_t limit = owner->sees_all ? MARKS_MAX_BYTES : MARKS_MAX_USER_BYTES;
 	size_t most = owner->sees_all ? MARKS_MAX : MARKS_MAX_USER;
 	size_t own_count, all_count;
 	uint64_t own_bytes, all_bytes;
 
+	sum(marks, owner, &own_count, &own_bytes);
+	sum(marks, NULL, &all_count, &all_bytes);
+	if (bytes > limit || all_count - own_count >= MARKS_MAX || all_bytes - own_bytes + bytes > MARKS_MAX_BYTES)
+		return -EFBIG;
+	if (old)
+		drop(marks, (size_t)(old - marks->list));
 	for (;;) {
 		sum(marks, owner, &own_count, &own_bytes);
 		sum(marks, NULL, &all_count, &all_bytes);
 		if (own_count < most && own_bytes + bytes <= limit && all_count < MARKS_MAX &&
 		    all_bytes + bytes <= MARKS_MAX_BYTES)
 			return 0;
-		if (!drop_oldest(marks, owner))
-			return -EFBIG;
+		drop_oldest(marks, owner);
 		++*dropped;
 	}
 }
@@ -106,9 +112,7 @@ int marks_add(struct marks *marks, const struct peer *owner, const char *name, i
 	if (!err) {
 		mark.bytes = (uint64_t)st.st_size;
 		mark.time_ns = head.now_ns;
-		if (old)
-			drop(marks, (size_t)(old - marks->list));
-		err = make_room(marks, owner, mark.bytes, dropped);
+		err = make_room(marks, owner, old, mark.bytes, dropped);
 	}
 	if (err) {
 		close(fd);

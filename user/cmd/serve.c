@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/units.h"
 #include "cmd/answer.h"
 #include "cmd/client.h"
@@ -30,6 +31,9 @@ struct serve {
 	struct followers *followers;
 	struct serve_metrics *metrics;
 	struct marks marks;
+	int notify_fd;
+	uint64_t watchdog_ns; /* 0: the service manager does not wait for a sign of life */
+	struct loop_timer watchdog;
 	bool stop;
 };
 
@@ -111,6 +115,15 @@ static void finish(void *context, struct control_request *request, struct contro
 
 /* ---- the command ---- */
 
+/* A service that hangs is ended and started anew by its manager: all that lives is found again. */
+static void on_watchdog(void *context)
+{
+	struct serve *serve = context;
+
+	notify_manager(serve->notify_fd, "WATCHDOG=1");
+	loop_timer_set(session_loop(serve->session), &serve->watchdog, loop_now_ns() + serve->watchdog_ns);
+}
+
 static int serve(const struct serve_options *options)
 {
 	struct serve serve = {0};
@@ -121,10 +134,13 @@ static int serve(const struct serve_options *options)
 	struct control_callbacks callbacks = {
 		.take = take, .closed = closed, .begin = begin, .answer = answer, .finish = finish, .context = &serve};
 	uint32_t group = peer_group(GROUP);
-	int notify_fd = notify_open(), status = CMD_EXIT_FAILED;
+	int status = CMD_EXIT_FAILED;
 
+	serve.notify_fd = notify_open();
+	serve.watchdog_ns = notify_watchdog_ns();
+	serve.watchdog = (struct loop_timer){.expired = on_watchdog, .context = &serve};
 	if (session_open(&options->options, NULL, &serve.session))
-		return CMD_EXIT_FAILED;
+		goto out;
 	/* Before anything is attached: a second service is to end at once and without a trace. */
 	if (control_open(session_loop(serve.session), client_socket(options->socket), group, &callbacks,
 			 &serve.control))
@@ -142,9 +158,11 @@ static int serve(const struct serve_options *options)
 		goto out;
 	log_info("serving at %s: %zu processes use a device runtime now", client_socket(options->socket),
 		 session_process_count(serve.session));
-	notify_manager(notify_fd, "READY=1");
+	notify_manager(serve.notify_fd, "READY=1");
+	if (serve.watchdog_ns)
+		on_watchdog(&serve);
 	session_run(serve.session, &session_callbacks);
-	notify_manager(notify_fd, "STOPPING=1");
+	notify_manager(serve.notify_fd, "STOPPING=1");
 	if (serve.stop)
 		status = CMD_EXIT_DONE;
 out:
@@ -153,8 +171,8 @@ out:
 	serve_metrics_close(serve.metrics);
 	marks_fini(&serve.marks);
 	session_close(serve.session);
-	if (notify_fd >= 0)
-		close(notify_fd);
+	if (serve.notify_fd >= 0)
+		close(serve.notify_fd);
 	return status;
 }
 

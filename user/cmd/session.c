@@ -247,7 +247,9 @@ struct model *session_model(const struct session *session)
 void session_settle(struct session *session)
 {
 	tracer_sync(session->tracer);
-	rebuild_lossy(session);
+	/* Who asks a service may be anybody, as often as they like: no more rebuilds for that. */
+	if (!session->options->service || loop_now_ns() >= session->restarted_ns + RESTART_NS)
+		rebuild_lossy(session);
 	watch_held(session);
 }
 

@@ -43,3 +43,12 @@ void notify_manager(int fd, const char *state)
 	if (fd >= 0 && send(fd, state, strlen(state), MSG_NOSIGNAL) < 0)
 		log_warning("cannot tell the service manager \"%s\": %s", state, strerror(errno));
 }
+
+uint64_t notify_watchdog_ns(void)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+
+	if (!usec || (pid && *pid && atoi(pid) != getpid()))
+		return 0;
+	return strtoull(usec, NULL, 10) * 1000 / 2;
+}

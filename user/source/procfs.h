@@ -69,7 +69,7 @@ int procfs_lines(const char *path, int (*visit)(void *context, char *line), void
 
 /*
  * Opens a file for reading if it is a regular one: opening a FIFO would block, opening a device may do
- * anything. A descriptor or -errno; -EINVAL for other kinds.
+ * anything. A descriptor or -errno; -EINVAL for other kinds, -EAGAIN: somebody holds a lease on it.
  */
 int procfs_open_regular(const char *path);
 

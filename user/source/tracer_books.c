@@ -7,13 +7,12 @@
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
 
-#define FIRST_NS   500000000ull        /* after the first change */
-#define AGAIN_NS   10000000000ull      /* between two readings of a process */
-#define RETRY_NS   1000000000ull       /* it changed while it was read */
-#define SHARE      100                 /* so many times what a reading took goes by before the next one */
-#define ATTEMPTS   3                   /* then a process that never rests is taken as it is, if nothing is known yet */
-#define SLOW_NS    500000000ull        /* it is not done twice to a process where it takes so long */
-#define MAX_MEMORY (UINT64_C(4) << 30) /* of a process: all of it is looked through */
+#define FIRST_NS 500000000ull   /* after the first change */
+#define AGAIN_NS 10000000000ull /* between two readings of a process */
+#define RETRY_NS 1000000000ull  /* it changed while it was read */
+#define SHARE    100            /* so many times what a reading took goes by before the next one */
+#define ATTEMPTS 3              /* then a process that never rests is taken as it is, if nothing is known yet */
+#define SLOW_NS  500000000ull   /* it is not done twice to a process where it takes so long */
 
 void tracer_books_note(struct tracer *tracer, struct tracked *tracked, const struct event *event)
 {
@@ -75,7 +74,7 @@ static void read_books_of(struct tracer *tracer, struct tracked *tracked)
 	bool unsteady;
 
 	books->due_ns = 0;
-	if (procfs_memory_bytes((pid_t)tracked->pid) > MAX_MEMORY) {
+	if (procfs_memory_bytes((pid_t)tracked->pid) > TRACER_MAX_MEMORY) {
 		give_up(tracked, "it has too much memory to be looked through");
 		return;
 	}

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "source/census_events.h"
 #include "source/process_memory.h"
+#include "source/procfs.h"
 #include "source/reconcile.h"
 #include "source/tracer_internal.h"
 
@@ -308,6 +309,10 @@ void tracer_restart(struct tracer *tracer, uint32_t process)
 	struct tracked *tracked = tracked_by_process(&tracer->tracked, process);
 
 	/* Several copies of a runtime in one process have one table: it cannot be rebuilt from one of them. */
-	if (tracked && tracked->runtime_count == 1)
-		tracer_census_base(tracer, tracked, 0, true);
+	if (!tracked || tracked->runtime_count != 1)
+		return;
+	/* Others must not lose records because one process does, and is large. */
+	if (tracer->machine && procfs_memory_bytes((pid_t)tracked->pid) > TRACER_MAX_MEMORY)
+		return;
+	tracer_census_base(tracer, tracked, 0, true);
 }

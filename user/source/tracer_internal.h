@@ -16,6 +16,9 @@
 
 #define TRACER_BATCH 65536 /* records taken in before anything else gets a turn */
 
+/* Of a process: more is not looked through again and again for a service's sake. */
+#define TRACER_MAX_MEMORY (UINT64_C(4) << 30)
+
 /* The fixed words of OUTPUT: model/notice.h has them all; a source may not include the model. */
 #define REASON_UNSUPPORTED "unsupported-library"
 #define REASON_LOST        "lost-records"
