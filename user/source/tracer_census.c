@@ -285,8 +285,15 @@ enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct trac
 		uint64_t changes = tracked->books.changes;
 		struct census census;
 		const char *reason;
+		int err;
 
-		if (!tracked->runtime[i].told || take(tracked, i, &census))
+		if (!tracked->runtime[i].told)
+			continue;
+		err = take(tracked, i, &census);
+		/* A copy whose books nobody can read stays so; out of descriptors, say, does not. */
+		if (err && err != tracked->runtime[i].library->books_error)
+			result = TRACER_BOOKS_MOVED;
+		if (err)
 			continue;
 		drain_all(tracer);
 		if (tracked_by_process(&tracer->tracked, process) != tracked) {

@@ -114,7 +114,7 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 
 enum tracer_books_result {
 	TRACER_BOOKS_TOLD = 1,
-	TRACER_BOOKS_MOVED = 2, /* they changed while they were read: nothing was told */
+	TRACER_BOOKS_MOVED = 2, /* they changed while they were read, or could not be read now: nothing was told */
 	TRACER_BOOKS_NONE = 3,
 };
 /* Reads the books of one process and tells of them; also when they moved, if @unsteady. As above, it may be gone. */
