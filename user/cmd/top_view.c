@@ -39,16 +39,30 @@ static void title(struct top_lines *lines, const struct top_data *data)
 	strbuf_fini(&right);
 }
 
-static void add_totals(struct strbuf *out, const struct top_sums *sums)
+/* Half a figure would be a wrong one: what does not fit in @width columns is left out, and that is told. */
+static void add_totals(struct strbuf *out, const struct top_sums *sums, size_t width)
 {
+	static const char more[] = ", ...";
 	const char *before = ": ";
+	int last = -1;
 
 	strbuf_addf(out, "%llu buffer%s", (unsigned long long)sums->all.buffers, sums->all.buffers == 1 ? "" : "s");
 	for (int type = 0; type < TOP_TYPES; type++) {
+		if (sums->types[type].buffers)
+			last = type;
+	}
+	for (int type = 0; type <= last; type++) {
+		size_t start = out->len;
+
 		if (!sums->types[type].buffers)
 			continue;
 		strbuf_addf(out, "%s%s ", before, memory_type_name((enum memory_type)type));
 		units_size(out, sums->types[type].bytes);
+		if (top_line_columns(strbuf_str(out)) + (type < last ? strlen(more) : 0) > width) {
+			out->len = start;
+			strbuf_addf(out, "%s...", before);
+			return;
+		}
 		before = ", ";
 	}
 }
@@ -74,7 +88,7 @@ static void place(struct top_lines *lines, const struct top_rows *rows, const st
 	if (state->level > TOP_OVERVIEW)
 		strbuf_adds(&text, ": ");
 	if (rows->here)
-		add_totals(&text, rows->here);
+		add_totals(&text, rows->here, lines->frame->width);
 	else
 		strbuf_adds(&text, "it has ended, all it held is free");
 	top_lines_add(lines, TOP_BOLD, &text);
@@ -192,6 +206,17 @@ static void help(struct top_lines *lines)
 	strbuf_fini(&line);
 }
 
+/* Half a key tells nobody anything: those at the end that do not fit are left out whole. */
+static void fit_keys(struct strbuf *text, size_t width)
+{
+	for (size_t at = text->len; at > 0 && text->len > width; at--) {
+		if (strncmp(text->data + at, "  ", 2))
+			continue;
+		text->len = at;
+		text->data[at] = '\0';
+	}
+}
+
 static void keys(struct top_lines *lines, const struct top_rows *rows, const struct top_state *state)
 {
 	enum top_kind kind = top_rows_kind(rows, state);
@@ -205,6 +230,7 @@ static void keys(struct top_lines *lines, const struct top_rows *rows, const str
 		strbuf_addf(&text, " q quit  h help  Enter in  Bksp out  s sort: %s  / filter  p %s  m mark%s",
 			    top_rows_sort_name(kind, state->sort[kind]), lines->frame->paused ? "go on" : "pause",
 			    state->mark ? "  u unmark" : "");
+	fit_keys(&text, lines->frame->width);
 	top_lines_add(lines, TOP_REVERSE, &text);
 	strbuf_fini(&text);
 }
