@@ -151,7 +151,7 @@ static const struct argp_option options_all[] = {
 };
 
 static const struct argp_option options_selection[] = {
-	{"pid", 'p', "PID", 0, "Only this process; can be given several times, as the next three", 1},
+	{"pid", 'p', "PID", 0, "Only this process. --device, --pid, --type and --user can be given several times", 1},
 	{"device", KEY_DEVICE, "N", 0, "Only what lies on device N", 1},
 	{"type", KEY_TYPE, "TYPE", 0, "Only this memory: DRAM, L1, L1_SMALL or TRACE", 1},
 	{"user", KEY_USER, "USER", 0, "Only processes of this user (a name or a number)", 1},

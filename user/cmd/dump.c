@@ -29,7 +29,8 @@ static const struct argp_option argp_options[] = {
 	{"format", KEY_FORMAT, "text|json|csv", 0, "Format (default text)", 2},
 	{"fail-if-any", KEY_FAIL_IF_ANY, NULL, 0,
 	 "Exit with 3 if any of these buffers is there, or the answer is not exact", 3},
-	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0, "Likewise if they take more than SIZE, over all their chips", 3},
+	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0,
+	 "Exit with 3 if the buffers take more than SIZE, over all their chips, or the answer is not exact", 3},
 	{0},
 };
 

@@ -83,7 +83,8 @@ static const struct argp_option common_options[] = {
 	 "Exit with 3 if any buffer remained at the end of its process, or at the end of watching, held ones too; also if "
 	 "the table is not exact, as that proves nothing",
 	 1},
-	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0, "Likewise if they take more than SIZE, over all their chips", 1},
+	{"fail-above", KEY_FAIL_ABOVE, "SIZE", 0,
+	 "Exit with 3 if what remained takes more than SIZE, over all its chips; also if the table is not exact", 1},
 	{"quiet", 'q', NULL, 0, "Print nothing but the report, and errors", 2},
 	{"verbose", 'v', NULL, 0, "Say what is done and why", 2},
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
