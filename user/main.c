@@ -16,7 +16,7 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{"run", cmd_run, "run [options] -- COMMAND [ARG...]", "start a command and watch it"},
-	{"attach", cmd_attach, "attach [options] -p PID | --name PATTERN", "watch processes that already run"},
+	{"attach", cmd_attach, "attach [options] -p PID | --name PATTERN | --all", "watch processes that already run"},
 	{"census", cmd_census, "census -p PID | --core FILE", "what a process holds now, or held when it dumped core"},
 	{"serve", cmd_serve, "serve [options]", "watch the whole machine and answer who asks"},
 	{"dump", cmd_dump, "dump [options]", "ask the service what is allocated now"},
@@ -30,7 +30,7 @@ static const struct {
 
 static void usage(FILE *out)
 {
-	fprintf(out, "bufscope shows the buffers that programs hold on accelerator devices, from outside.\n\nUsage:\n");
+	fprintf(out, "Shows who holds the memory of accelerator devices, buffer by buffer.\n\nUsage:\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		fprintf(out, "  bufscope %s\n      %s\n", commands[i].synopsis, commands[i].summary);
 	fprintf(out, "  bufscope --help | --version\n\n\"bufscope COMMAND --help\" tells the options of each.\n");
