@@ -65,7 +65,7 @@ def ask(command, socket_path=None, **options):
         try:
             connection.connect(path)
         except OSError as error:
-            raise NoService(f"no bufscope service answers at {path}: {error} (sudo bufscope serve)") from error
+            raise NoService(f'no bufscope service answers at {path}: {error} ("systemctl status bufscope")') from error
         try:
             connection.sendall(struct.pack(">I", len(request)) + request)
         except (BrokenPipeError, ConnectionResetError):

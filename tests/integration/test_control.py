@@ -177,7 +177,8 @@ def test_wrong_use():
 
 def test_no_server(place):
     path = os.path.join(place, "control")
-    said = f'bufscope: no bufscope service answers at {path}: "sudo bufscope serve" starts one'
+    said = (f'bufscope: no bufscope service answers at {path} ("systemctl status bufscope"; without the unit: '
+            '"sudo bufscope serve")')
     assert one_line(dump(path)) == said
     done = subprocess.run([BUFSCOPE, "dump"], env=dict(os.environ, BUFSCOPE_SOCKET=path), capture_output=True, text=True)
     assert one_line(done) == said

@@ -46,7 +46,10 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 	if (fd >= 0)
 		close(fd);
 	if (err == -ENOENT || err == -ECONNREFUSED)
-		snprintf(why, size, "no bufscope service answers at %s: \"sudo bufscope serve\" starts one", path);
+		snprintf(why, size,
+			 "no bufscope service answers at %s (\"systemctl status bufscope\"; without the unit: "
+			 "\"sudo bufscope serve\")",
+			 path);
 	else
 		snprintf(why, size, "cannot ask the bufscope service at %s: %s", path, strerror(-err));
 	return err;
