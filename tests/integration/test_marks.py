@@ -170,16 +170,25 @@ def test_a_plain_user_compares_their_own(server, tmp_path):
     (("diff", "a", "b", "c"), 2, 'unexpected argument "c"'),
     (("mark", "no blanks"), 2, "letters, digits"),
     (("mark", "x" * 65), 2, "letters, digits"),
+    (("diff", "a", "no blanks"), 2, '"no blanks" is no name of a mark'),
     (("mark", "a", "b"), 2, 'unexpected argument "b"'),
     (("ps", "--format", "xml"), 2, "--format takes one of"),
     (("watch", "--interval", "soon"), 2, "--interval takes a time"),
-    (("watch", "--cycles", "0"), 2, "--cycles takes a number"),
+    (("watch", "--cycles", "0"), 2, "--cycles takes a number from 1"),
 ])
 def test_bad_input(server, arguments, status, message):
     """One clear line."""
     done = subprocess.run(server.command(*arguments), capture_output=True, text=True, timeout=harness.HANG_SECONDS)
     assert done.returncode == status and message in done.stderr and done.stderr.count("\n") == 1, done
     assert done.stdout == ""
+
+
+def test_the_service_takes_no_bad_name(server):
+    """Whatever a client let through."""
+    for options in ({"name": "no blanks"}, {"name": ""}, {"name": "x" * 65}, {"name": 1}):
+        end, _ = service.ask(server.socket, "mark", **options)
+        assert end["exit"] == 2 and "letters, digits" in end["message"], end
+    assert "There are no marks" in server.ask("mark")
 
 
 def test_a_process_that_is_at_neither_moment(server, program):

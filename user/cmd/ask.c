@@ -14,6 +14,7 @@
 #include "cmd/client.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/query.h"
 #include "event.h"
 #include "view/style.h"
 
@@ -54,6 +55,14 @@ void ask_set_word(struct ask *ask, const char *key, const char *words, const cha
 
 	if (!len || strchr(arg, ' ') || !found || found[-1] != ' ' || found[len] != ' ')
 		options_error(state, "--%s takes one of%s(not \"%s\")", key, words, arg);
+	ask_set(ask, key, json_string(arg));
+}
+
+void ask_set_mark(struct ask *ask, const char *key, const char *arg, const struct argp_state *state)
+{
+	if (!query_is_name(arg))
+		options_error(state, "\"%s\" is no name of a mark: at most %d letters, digits and ._-+:@/", arg,
+			      QUERY_MAX_NAME);
 	ask_set(ask, key, json_string(arg));
 }
 

@@ -25,6 +25,8 @@ void ask_set(struct ask *ask, const char *key, json_t *value);
 
 /* Puts a string of a fixed set into the request, or a usage error. @words: each between two blanks. */
 void ask_set_word(struct ask *ask, const char *key, const char *words, const char *arg, const struct argp_state *state);
+/* The name of a mark, or a usage error: the service's own would tell of a key of the protocol. */
+void ask_set_mark(struct ask *ask, const char *key, const char *arg, const struct argp_state *state);
 /* Rows of buffers, as --buffers takes them. */
 void ask_set_buffers(struct ask *ask, const char *arg, const struct argp_state *state);
 

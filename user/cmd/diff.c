@@ -32,7 +32,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 1)
 			options_error(state, "unexpected argument \"%s\"", arg);
-		ask_set(ask, state->arg_num ? "to" : "from", json_string(arg));
+		ask_set_mark(ask, state->arg_num ? "to" : "from", arg, state);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
 		options_error(state, "which mark is to be compared? (\"bufscope mark\" lists them)");

@@ -18,7 +18,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (state->arg_num)
 			options_error(state, "unexpected argument \"%s\"", arg);
-		ask_set(ask, "name", json_string(arg));
+		ask_set_mark(ask, "name", arg, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -157,19 +157,23 @@ static bool parse_width(struct query *query, const json_t *value)
 }
 
 /* Names go into tables and onto terminals. */
-static bool parse_name(const char **out, const json_t *value)
+bool query_is_name(const char *text)
 {
-	const char *name = json_string_value(value);
-	size_t len = name ? strlen(name) : 0;
+	size_t len = strlen(text);
 
 	if (!len || len > QUERY_MAX_NAME)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		if (!isalnum((unsigned char)name[i]) && !strchr("._-+:@/", name[i]))
+		if (!isalnum((unsigned char)text[i]) && !strchr("._-+:@/", text[i]))
 			return false;
 	}
-	*out = name;
 	return true;
+}
+
+static bool parse_name(const char **out, const json_t *value)
+{
+	*out = json_string_value(value);
+	return *out && query_is_name(*out);
 }
 
 static bool parse_mark(struct query *query, const json_t *value)

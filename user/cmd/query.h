@@ -31,6 +31,8 @@ struct query {
 	const char *name, *from, *to; /* marks; NULL: not given */
 };
 
+/* Whether a mark may have that name. */
+bool query_is_name(const char *text);
 /* 0, or -EINVAL with one line about what is wrong in @message. Strings are the request's. */
 int query_parse(const json_t *options, struct query *out, char *message, size_t size);
 
