@@ -91,7 +91,8 @@ def test_no_size(tmp_path, size):
                             (["attach", "--fail-above", size, "-p", "1"], 2)):
         bufscope = harness.Bufscope(command, tmp_path)
         assert bufscope.wait() == status
-        assert gate_line(bufscope).startswith(f"bufscope {command[0]}: --fail-above takes a size, not \"{size}\"")
+        assert gate_line(bufscope).startswith(
+            f"bufscope {command[0]}: --fail-above takes a size such as 4096, 64K or 1G, not \"{size}\"")
 
 
 @pytest.mark.parametrize("command, status", ((["demo-workload", "--kill"], 3), (["sh", "-c", "exit 7"], 7)),

@@ -121,8 +121,9 @@ static int units_duration_suffix(const char *text, uint64_t *unit_ns)
 		const char *name;
 		uint64_t ns;
 	} units[] = {
-		{"", UNITS_SECOND},       {"s", UNITS_SECOND},        {"ms", 1000000},
-		{"m", 60 * UNITS_SECOND}, {"min", 60 * UNITS_SECOND}, {"h", 3600 * UNITS_SECOND},
+		{"", UNITS_SECOND},          {"s", UNITS_SECOND},        {"ms", 1000000},
+		{"m", 60 * UNITS_SECOND},    {"min", 60 * UNITS_SECOND}, {"h", 3600 * UNITS_SECOND},
+		{"d", 86400 * UNITS_SECOND},
 	};
 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {

@@ -14,7 +14,7 @@ void units_duration(struct strbuf *out,
 
 /* "4096", "64K", "16M", "2G" (powers of 1024, optional B). 0, or -EINVAL / -ERANGE. */
 int units_parse_size(const char *text, uint64_t *bytes);
-/* "0.5", "10", "2s", "500ms", "1m": a duration, seconds without a suffix. 0, or -EINVAL / -ERANGE. */
+/* "0.5", "10", "2s", "500ms", "1m", "2h", "1d": a duration, seconds without a suffix. 0, or -EINVAL / -ERANGE. */
 int units_parse_duration(const char *text, uint64_t *ns);
 
 #endif

@@ -54,7 +54,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_OLDER:
 		if (units_parse_duration(arg, &value) || value > INT64_MAX)
-			options_error(state, "--older takes a time, not \"%s\"", arg);
+			options_error(state, "--older takes a time such as 30s, 5m or 2h, not \"%s\"", arg);
 		ask_set(ask, "older_ns", json_integer((json_int_t)value));
 		return 0;
 	case KEY_SORT:

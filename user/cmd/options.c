@@ -129,7 +129,7 @@ uint64_t options_size(const char *option, const char *arg, const struct argp_sta
 	uint64_t bytes;
 
 	if (units_parse_size(arg, &bytes) || bytes > INT64_MAX)
-		options_error(state, "%s takes a size, not \"%s\"", option, arg);
+		options_error(state, "%s takes a size such as 4096, 64K or 1G, not \"%s\"", option, arg);
 	return bytes;
 }
 

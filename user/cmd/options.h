@@ -80,9 +80,9 @@ void options_error(const struct argp_state *state, const char *format, ...)
 void options_quiet_argp(struct argp_state *state);
 /* A process id, or a usage error. */
 pid_t options_pid(const char *arg, const struct argp_state *state);
-/* Bytes of the ring; rows of buffers, OPTIONS_ALL_BUFFERS for "all": or a usage error. */
 /* Bytes, or a usage error that names @option. */
 uint64_t options_size(const char *option, const char *arg, const struct argp_state *state);
+/* Bytes of the ring; rows of buffers, OPTIONS_ALL_BUFFERS for "all": or a usage error. */
 size_t options_ring_size(const char *arg, const struct argp_state *state);
 uint32_t options_buffers(const char *arg, const struct argp_state *state);
 /* argp_parse(), and exit if it fails. */

@@ -173,7 +173,7 @@ static uint64_t cycles_of(const char *arg, const struct argp_state *state)
 	errno = 0;
 	value = strtoul(arg, &end, 10);
 	if (errno || *end || end == arg || !value || *arg == '-')
-		options_error(state, "--cycles takes a number, not \"%s\"", arg);
+		options_error(state, "--cycles takes a number from 1, not \"%s\"", arg);
 	return value;
 }
 
