@@ -285,6 +285,7 @@ def test_ps_is_what_a_dump_says(server, program, tmp_path):
     text = server.ask("ps", "-p", program.pid)
     assert re.search(rf"^ +{program.pid}  root +.*  0-1 each  DRAM +3  +12\.0 KB", text, re.MULTILINE), text
     assert "1 process, 4 buffers, 32.0 KB over all devices\n" in text
+    assert "wait three" in text, "into a pipe nothing is cut"
 
 
 def test_ps_tree(server, tmp_path):
