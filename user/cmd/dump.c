@@ -88,8 +88,9 @@ int cmd_dump(int argc, char **argv)
 		.parser = parse,
 		.doc = "Asks the service (\"bufscope serve\") which device buffers are allocated at this moment.\v"
 		       "All that happened before the question is in the answer. A user sees their own processes; root and the "
-		       "group \"bufscope\" see all. MB is 2^20 bytes. The exit status is 0, 1 when there is no answer, 2 for wrong "
-		       "use, 3 when --fail-if-any or --fail-above applies.",
+		       "group \"bufscope\" see all. MB is 2^20 bytes. The exit status is 0, 1 when there is no answer (also if "
+		       "the process of -p has ended or uses no device runtime, or nobody uses the device), 2 for wrong use, 3 when "
+		       "--fail-if-any or --fail-above applies.",
 		.children = children,
 	};
 	struct ask ask;

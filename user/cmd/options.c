@@ -90,7 +90,7 @@ static const struct argp_option common_options[] = {
 	{"no-color", KEY_NO_COLOR, NULL, 0, "No colour on a terminal either (as with NO_COLOR set)", 2},
 	{"no-follow", KEY_NO_FOLLOW, NULL, 0, "Watch no child processes", 2},
 	{"no-service", KEY_NO_SERVICE, NULL, 0,
-	 "As a plain user: trace by oneself, even where \"bufscope serve\" could be asked", 2},
+	 "As a plain user: do not ask \"bufscope serve\", trace directly (run: through sudo)", 2},
 	{"perf-links", KEY_PERF_LINKS, NULL, 0, "Attach by perf events, also where the kernel has uprobe_multi", 2},
 	{"lossless", KEY_LOSSLESS, NULL, 0,
 	 "Lose no record: stop a process (SIGSTOP) that is faster than bufscope, for moments. Blocking calls of it may end "
