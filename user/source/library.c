@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/escape.h"
@@ -55,6 +56,8 @@ static void library_free(struct library *library)
 		return;
 	live_attachment_close(&library->destroy);
 	live_attachment_close(&library->attachment);
+	if (library->state == LIBRARY_CLOSING)
+		pthread_detach(library->closer);
 	if (library->fd >= 0)
 		close(library->fd);
 	free(library->path);
@@ -255,6 +258,57 @@ static void forget_oldest_unsupported(struct libraries *libraries)
 	}
 	if (count > MAX_UNSUPPORTED)
 		libraries_remove(libraries, oldest);
+}
+
+struct closing {
+	struct live_attachment attachment, destroy;
+};
+
+static void *close_attachments(void *argument)
+{
+	struct closing *closing = argument;
+
+	live_attachment_close(&closing->destroy);
+	live_attachment_close(&closing->attachment);
+	free(closing);
+	return NULL;
+}
+
+int library_begin_close(struct library *library)
+{
+	struct closing *closing = malloc(sizeof(*closing));
+	int err;
+
+	if (!closing)
+		return -ENOMEM;
+	*closing = (struct closing){library->attachment, library->destroy};
+	err = pthread_create(&library->closer, NULL, close_attachments, closing);
+	if (err) {
+		free(closing);
+		return -err;
+	}
+	memset(&library->attachment, 0, sizeof(library->attachment));
+	memset(&library->destroy, 0, sizeof(library->destroy));
+	library->destroy_armed = false;
+	library->state = LIBRARY_CLOSING;
+	return 0;
+}
+
+bool library_end_close(struct library *library, unsigned int wait_ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += wait_ms / 1000;
+	until.tv_nsec += wait_ms % 1000 * 1000000l;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	if (pthread_clockjoin_np(library->closer, NULL, CLOCK_MONOTONIC, &until))
+		return false;
+	library->state = LIBRARY_PLANNED;
+	return true;
 }
 
 bool library_is_deleted(const struct library *library)

@@ -6,6 +6,7 @@
 #ifndef BUFSCOPE_SOURCE_LIBRARY_H
 #define BUFSCOPE_SOURCE_LIBRARY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -18,6 +19,7 @@ enum library_state {
 	LIBRARY_PLANNED = 2, /* to be attached */
 	LIBRARY_ATTACHED = 3,
 	LIBRARY_UNSUPPORTED = 4, /* a runtime's library that is not observed; it was said why */
+	LIBRARY_CLOSING = 5,     /* its attachments are being closed */
 };
 
 struct library {
@@ -36,6 +38,7 @@ struct library {
 	uint64_t used_ns; /* when a followed process was last known to map it */
 	struct live_attachment destroy;
 	bool destroy_armed;
+	pthread_t closer; /* CLOSING */
 };
 
 struct libraries;
@@ -83,7 +86,15 @@ struct library *libraries_twin(const struct libraries *libraries, const struct l
 /* From now on the file of @library stands for @twin. @library, which is not attached, is freed. */
 void libraries_merge(struct libraries *libraries, struct library *library, struct library *twin);
 
-/* Forgets a library that nothing refers to any more; its attachments are closed. */
+/*
+ * Closes the attachments on a thread of their own: the kernel waits there for all CPUs, and for whoever
+ * sleeps in a probe. 0 or -errno; then nothing was closed.
+ */
+int library_begin_close(struct library *library);
+/* Waits up to @wait_ms for the end of that. True: it is LIBRARY_PLANNED again. */
+bool library_end_close(struct library *library, unsigned int wait_ms);
+
+/* Forgets a library that nothing refers to any more and that is not attached. */
 void libraries_remove(struct libraries *libraries, struct library *library);
 /* Was its last name deleted? */
 bool library_is_deleted(const struct library *library);

@@ -14,6 +14,8 @@
 #include "source/procfs.h"
 #include "source/tracer_internal.h"
 
+#define CLOSE_WAIT_MS 2000 /* for its probes to go, when a library is needed again just then */
+
 /*
  * How many objects the library had made in this process when probes were in place: 0 proves that none
  * is older than they are.
@@ -122,6 +124,11 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 	}
 	if (tracked->runtime_count == TRACKED_MAX_RUNTIMES) {
 		unsupported(tracer, tracked, library, "too many copies in one process");
+		return;
+	}
+	/* Attached to while the old probes are there it would tell each event twice. */
+	if (library->state == LIBRARY_CLOSING && !library_end_close(library, CLOSE_WAIT_MS)) {
+		unsupported(tracer, tracked, library, "its probes of before cannot be taken away");
 		return;
 	}
 	/* Of this process only: others may have it as it is in the file. */

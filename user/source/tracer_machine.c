@@ -191,6 +191,7 @@ static void note_use(struct tracer *tracer, uint64_t now_ns)
 static void let_unused_go(struct tracer *tracer, uint64_t now_ns)
 {
 	struct library *library;
+	int err;
 
 	note_use(tracer, now_ns);
 	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
@@ -198,19 +199,26 @@ static void let_unused_go(struct tracer *tracer, uint64_t now_ns)
 		if (!library || library->used_ns == now_ns ||
 		    (library->used_ns + UNUSED_NS > now_ns && !library_is_deleted(library)))
 			continue;
-		live_attachment_close(&library->destroy);
-		live_attachment_close(&library->attachment);
-		library->destroy_armed = false;
-		library->state = LIBRARY_PLANNED;
+		if (library->state == LIBRARY_ATTACHED) {
+			err = library_begin_close(library);
+			if (err)
+				log_warning("cannot let go of an unused library: %s", strerror(-err));
+			continue;
+		}
+		if (library->state == LIBRARY_CLOSING && !library_end_close(library, 0))
+			continue;
 		/* Someone may have come meanwhile; then the ring says so, and it stays. */
 		do {
 			tracer_drain(tracer);
 		} while (tracer->full_batch);
 		note_use(tracer, now_ns);
-		if (library->used_ns == now_ns)
-			tracer_attach_library(tracer, library);
-		else
+		/* Then it may be attached to already, or have been found to be another's twin and be gone. */
+		if (libraries_get(tracer->libraries, i) != library)
+			continue;
+		if (library->used_ns < now_ns)
 			libraries_remove(tracer->libraries, library);
+		else if (library->state == LIBRARY_PLANNED)
+			tracer_attach_library(tracer, library);
 	}
 }
 
