@@ -16,6 +16,7 @@ import pytest
 import harness
 from harness import Bufscope, Program, counts, process_of
 from service import Connection, Server
+from test_control import until
 from test_namespaces import Containers, child_of, of_host
 
 ALLOCATE = "mesh m 2\nmany a 3 m DRAM 2048 2048\nfree a0"
@@ -240,6 +241,52 @@ def test_a_file_that_is_changed_from_outside(tmp_path, library):
         assert process["exact"], process["inexact_reasons"]
         program.go()
         assert program.wait() == 0
+
+
+def probed(pid, library):
+    """The offsets at which the library's code in memory is not what is in the file."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps:
+        fields = next(line.split() for line in maps if line.rstrip().endswith(library) and " r-xp " in line)
+    start, end = (int(address, 16) for address in fields[0].split("-"))
+    with open(f"/proc/{pid}/mem", "rb") as memory, open(library, "rb") as file:
+        memory.seek(start)
+        file.seek(int(fields[2], 16))
+        return [i for i, (a, b) in enumerate(zip(memory.read(end - start), file.read(end - start))) if a != b]
+
+
+def test_overwritten_in_place(tmp_path, library):
+    """Probes at places of the old contents would break the code of who maps the new ones."""
+    bufscope = watch_all(tmp_path)
+    old = opener(tmp_path, library, bufscope)
+    threads = len(os.listdir(f"/proc/{bufscope.pid}/task"))
+    with open(harness.library("plain"), "rb") as source, open(library, "r+b") as target:
+        target.truncate(0)
+        shutil.copyfileobj(source, target)
+    bufscope.wait_stderr("was overwritten in place")
+    process = process_of(bufscope.snapshot(), old.pid)
+    assert [reason["reason"] for reason in process["inexact_reasons"]] == ["unsupported-library"]
+    # A thread of its own takes the old probes away.
+    until(lambda: len(os.listdir(f"/proc/{bufscope.pid}/task")) <= threads, "the old probes did not go")
+    # The same contents in a file of their own, for comparison.
+    fresh = shutil.copy(harness.library("plain"), tmp_path / "fresh.so")
+    places = []
+    for i, path in enumerate((str(fresh), library)):
+        program = Program(standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", path), tmp_path, f"program{i}")
+        program.ready("loaded")
+        bufscope.observing(program.pid)
+        places.append(probed(program.pid, path))
+        program.go()
+        books = program.ready("x")
+        process = process_of(bufscope.snapshot(), program.pid)
+        harness.assert_equals_books(process, books)
+        counts(process, allocated=3, freed=1, missed_frees=0)
+        assert process["exact"], process["inexact_reasons"]
+        program.go()
+        assert program.wait() == 0
+    assert places[0] and places[0] == places[1]
+    # Its code is no more.
+    os.kill(old.pid, signal.SIGKILL)
+    assert old.wait() == -signal.SIGKILL
 
 
 MAP = ("import mmap, os, sys; m = mmap.mmap(os.open(sys.argv[1], 0), 0, prot=5, flags=2); "

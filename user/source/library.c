@@ -29,6 +29,7 @@ struct identity {
 
 struct entry {
 	struct identity identity;
+	struct timespec written;
 	struct library *library;
 	bool alias; /* another entry owns it */
 };
@@ -201,7 +202,8 @@ static int examine(struct libraries *libraries, int fd, pid_t pid, const char *p
 	return err;
 }
 
-static int add_entry(struct libraries *libraries, const struct identity *identity, struct library *library)
+static int add_entry(struct libraries *libraries, const struct identity *identity, const struct timespec *written,
+		     struct library *library)
 {
 	struct entry *grown;
 
@@ -214,7 +216,11 @@ static int add_entry(struct libraries *libraries, const struct identity *identit
 		libraries->entries = grown;
 		libraries->capacity = capacity;
 	}
-	libraries->entries[libraries->count++] = (struct entry){.identity = *identity, .library = library};
+	libraries->entries[libraries->count++] = (struct entry){
+		.identity = *identity,
+		.written = *written,
+		.library = library,
+	};
 	return 0;
 }
 
@@ -262,6 +268,7 @@ static void forget_oldest_unsupported(struct libraries *libraries)
 
 struct closing {
 	struct live_attachment attachment, destroy;
+	struct timespec end;
 };
 
 static void *close_attachments(void *argument)
@@ -270,8 +277,8 @@ static void *close_attachments(void *argument)
 
 	live_attachment_close(&closing->destroy);
 	live_attachment_close(&closing->attachment);
-	free(closing);
-	return NULL;
+	clock_gettime(CLOCK_BOOTTIME, &closing->end);
+	return closing;
 }
 
 int library_begin_close(struct library *library)
@@ -281,7 +288,7 @@ int library_begin_close(struct library *library)
 
 	if (!closing)
 		return -ENOMEM;
-	*closing = (struct closing){library->attachment, library->destroy};
+	*closing = (struct closing){.attachment = library->attachment, .destroy = library->destroy};
 	err = pthread_create(&library->closer, NULL, close_attachments, closing);
 	if (err) {
 		free(closing);
@@ -296,7 +303,9 @@ int library_begin_close(struct library *library)
 
 bool library_end_close(struct library *library, unsigned int wait_ms)
 {
+	struct closing *closing;
 	struct timespec until;
+	void *result;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += wait_ms / 1000;
@@ -305,9 +314,12 @@ bool library_end_close(struct library *library, unsigned int wait_ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	if (pthread_clockjoin_np(library->closer, NULL, CLOCK_MONOTONIC, &until))
+	if (pthread_clockjoin_np(library->closer, &result, CLOCK_MONOTONIC, &until))
 		return false;
-	library->state = LIBRARY_PLANNED;
+	closing = result;
+	library->closed_ns = (uint64_t)closing->end.tv_sec * 1000000000 + (uint64_t)closing->end.tv_nsec;
+	library->state = library->overwritten ? LIBRARY_UNSUPPORTED : LIBRARY_PLANNED;
+	free(closing);
 	return true;
 }
 
@@ -318,19 +330,87 @@ bool library_is_deleted(const struct library *library)
 	return library->fd >= 0 && !fstat(library->fd, &st) && !st.st_nlink;
 }
 
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool same_content(const struct entry *entry, const struct stat *st, const char *build_id)
+{
+	return entry->identity.size == st->st_size && (same_time(&entry->written, &st->st_mtim) ||
+						       (build_id[0] && !strcmp(entry->library->build_id, build_id)));
+}
+
+static bool may_be_overwritten(const struct entry *entry)
+{
+	return !entry->alias && entry->library->fd >= 0 && !entry->library->overwritten;
+}
+
+static void set_overwritten(struct library *library)
+{
+	struct strbuf path = STRBUF_INIT;
+
+	escape_terminal(&path, library->path, strlen(library->path));
+	log_warning("%s was overwritten in place: processes that map its old contents are not exact (rename a new file "
+		    "to its name instead, as package managers do)",
+		    strbuf_str(&path));
+	strbuf_fini(&path);
+	library->overwritten = true;
+	snprintf(library->why, sizeof(library->why), "its file was overwritten in place");
+	if (library->state == LIBRARY_PLANNED)
+		library->state = LIBRARY_UNSUPPORTED;
+}
+
+/* Something else is in this file now. */
+static void file_overwritten(struct libraries *libraries, const struct identity *identity)
+{
+	for (size_t i = 0; i < libraries->count; i++) {
+		struct entry *entry = &libraries->entries[i];
+
+		if (may_be_overwritten(entry) && entry->identity.device == identity->device &&
+		    entry->identity.inode == identity->inode)
+			set_overwritten(entry->library);
+	}
+}
+
+void libraries_check_contents(struct libraries *libraries)
+{
+	for (size_t i = 0; i < libraries->count; i++) {
+		struct entry *entry = &libraries->entries[i];
+		struct elf_file *file = NULL;
+		struct stat st;
+
+		if (!may_be_overwritten(entry) || fstat(entry->library->fd, &st) || same_content(entry, &st, ""))
+			continue;
+		if (elf_file_open(entry->library->fd, entry->library->path, &file) ||
+		    !same_content(entry, &st, elf_file_build_id(file)))
+			set_overwritten(entry->library);
+		else
+			entry->written = st.st_mtim;
+		elf_file_close(file);
+	}
+}
+
+bool library_same_file(const struct library *a, const struct library *b)
+{
+	struct stat one, other;
+
+	return a->fd >= 0 && b->fd >= 0 && !fstat(a->fd, &one) && !fstat(b->fd, &other) && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
 /*
  * The inode of a file that is kept open is given to no other: it is the same file with another mode, owner or
  * name, and attaching to it once more would tell each of its events twice.
  */
-static struct entry *entry_of_touched(const struct libraries *libraries, const struct identity *identity,
+static struct entry *entry_of_touched(const struct libraries *libraries, const struct stat *st,
 				      const struct library *library)
 {
 	for (size_t i = 0; i < libraries->count; i++) {
 		struct entry *entry = &libraries->entries[i];
 
-		if (entry->library->fd >= 0 && entry->identity.device == identity->device &&
-		    entry->identity.inode == identity->inode && entry->identity.size == identity->size &&
-		    !strcmp(entry->library->build_id, library->build_id))
+		if (entry->library->fd >= 0 && !entry->library->overwritten && entry->identity.device == st->st_dev &&
+		    entry->identity.inode == st->st_ino && same_content(entry, st, library->build_id))
 			return entry;
 	}
 	return NULL;
@@ -352,7 +432,8 @@ static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const
 	}
 	identity = (struct identity){st.st_dev, st.st_ino, st.st_size, st.st_ctim};
 	for (size_t i = 0; i < libraries->count; i++) {
-		if (same_identity(&libraries->entries[i].identity, &identity)) {
+		if (!libraries->entries[i].library->overwritten &&
+		    same_identity(&libraries->entries[i].identity, &identity)) {
 			*out = libraries->entries[i].library;
 			err = 0;
 			goto out;
@@ -365,18 +446,21 @@ static int libraries_of_fd(struct libraries *libraries, int fd, pid_t pid, const
 	err = S_ISREG(st.st_mode) ? examine(libraries, fd, pid, path, &library) : 0;
 	if (err)
 		goto out;
+	touched = library ? entry_of_touched(libraries, &st, library) : NULL;
+	if (!touched)
+		file_overwritten(libraries, &identity);
 	if (!library) {
 		*other_slot(libraries, &identity) = identity;
 		goto out;
 	}
-	touched = entry_of_touched(libraries, &identity, library);
 	if (touched) {
 		touched->identity = identity;
+		touched->written = st.st_mtim;
 		*out = touched->library;
 		libraries_remove(libraries, library);
 		goto out;
 	}
-	err = add_entry(libraries, &identity, library);
+	err = add_entry(libraries, &identity, &st.st_mtim, library);
 	if (err) {
 		libraries_remove(libraries, library);
 		goto out;

@@ -39,6 +39,9 @@ struct library {
 	struct live_attachment destroy;
 	bool destroy_armed;
 	pthread_t closer; /* CLOSING */
+	uint64_t closed_ns;
+	bool overwritten;  /* its file, in place: what is attached is at offsets of what is no more */
+	uint64_t clean_ns; /* the probes of what was there before it were gone; 0: there were none */
 };
 
 struct libraries;
@@ -91,8 +94,13 @@ void libraries_merge(struct libraries *libraries, struct library *library, struc
  * sleeps in a probe. 0 or -errno; then nothing was closed.
  */
 int library_begin_close(struct library *library);
-/* Waits up to @wait_ms for the end of that. True: it is LIBRARY_PLANNED again. */
+/* Waits up to @wait_ms for the end of that. True: it is LIBRARY_PLANNED again; UNSUPPORTED, if overwritten. */
 bool library_end_close(struct library *library, unsigned int wait_ms);
+
+/* Looks which files were overwritten in place; of those that are mapped again it is noticed then. */
+void libraries_check_contents(struct libraries *libraries);
+/* Are they of the same file, whatever is in it? */
+bool library_same_file(const struct library *a, const struct library *b);
 
 /* Forgets a library that nothing refers to any more and that is not attached. */
 void libraries_remove(struct libraries *libraries, struct library *library);

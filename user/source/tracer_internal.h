@@ -92,6 +92,9 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked);
 /* Which of the process's runtimes is this library? It is made one if its mapping was not noticed so far. */
 uint32_t tracer_runtime_of(struct tracer *tracer, struct tracked *tracked, uint32_t index);
 
+/* Takes the probes out of files that were overwritten in place, and says whose they were. */
+void tracer_close_overwritten(struct tracer *tracer);
+
 /* Says of which processes the probes are gone, so that they are not called exact. */
 void tracer_check_probes(struct tracer *tracer);
 

@@ -72,11 +72,66 @@ static void cannot_attach(const struct library *library, int err)
 	strbuf_fini(&path);
 }
 
+static bool is_observed(const struct tracked *tracked, const struct library *library, uint64_t base)
+{
+	for (size_t i = 0; i < tracked->runtime_count; i++) {
+		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
+			return true;
+	}
+	return false;
+}
+
+/* The kernel puts the probes of an inode into all that maps it: those of its old contents amid other code. */
+void tracer_close_overwritten(struct tracer *tracer)
+{
+	struct library *library;
+	struct tracked *tracked;
+	size_t cursor = 0;
+	int err;
+
+	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++, cursor = 0) {
+		library = libraries_get(tracer->libraries, i);
+		if (!library || !library->overwritten || library->state != LIBRARY_ATTACHED)
+			continue;
+		err = library_begin_close(library);
+		if (err)
+			log_warning("cannot take the probes out of a file that was overwritten: %s", strerror(-err));
+		while ((tracked = tracked_next(&tracer->tracked, &cursor))) {
+			if (is_observed(tracked, library, 0))
+				unsupported(tracer, tracked, library, library->why);
+		}
+	}
+}
+
+/* Before a library is attached to: are the probes of what its file had before gone? */
+static bool is_clean(struct tracer *tracer, struct library *library)
+{
+	struct library *old;
+
+	tracer_close_overwritten(tracer);
+	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
+		old = libraries_get(tracer->libraries, i);
+		if (!old || !old->overwritten || !library_same_file(old, library))
+			continue;
+		if (old->state == LIBRARY_ATTACHED ||
+		    (old->state == LIBRARY_CLOSING && !library_end_close(old, CLOSE_WAIT_MS)))
+			return false;
+		if (old->closed_ns > library->clean_ns)
+			library->clean_ns = old->closed_ns;
+	}
+	return true;
+}
+
 int tracer_attach_library(struct tracer *tracer, struct library *library)
 {
 	char path[64];
 	int err;
 
+	if (!is_clean(tracer, library)) {
+		snprintf(library->why, sizeof(library->why),
+			 "its file was overwritten, and the probes of before cannot be taken away");
+		return -EBUSY;
+	}
 	/* Our own descriptor of the file: the path inside the process may lie, be gone or be elsewhere. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", library->fd);
 	err = live_set_library(tracer->live, library->index, &library->plan);
@@ -97,15 +152,6 @@ int tracer_attach_library(struct tracer *tracer, struct library *library)
 	return 0;
 }
 
-static bool is_observed(const struct tracked *tracked, const struct library *library, uint64_t base)
-{
-	for (size_t i = 0; i < tracked->runtime_count; i++) {
-		if (tracked->runtime[i].library == library && (tracked->runtime[i].base == base || !base))
-			return true;
-	}
-	return false;
-}
-
 /* Makes @library one of the process's runtimes, attaching first if it is new. @mapping: NULL if it is not known. */
 static void observe(struct tracer *tracer, struct tracked *tracked, struct library *library,
 		    const struct procfs_mapping *mapping)
@@ -118,7 +164,7 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 
 	if (is_observed(tracked, library, base))
 		return;
-	if (library->state == LIBRARY_UNSUPPORTED) {
+	if (library->state == LIBRARY_UNSUPPORTED || library->overwritten) {
 		unsupported(tracer, tracked, library, library->why);
 		return;
 	}
@@ -158,6 +204,10 @@ static void observe(struct tracer *tracer, struct tracked *tracked, struct libra
 	}
 	library->used_ns = tracer_now_ns();
 	earlier = earlier_objects(tracked, library, base);
+	if (tracked->covered_ns < library->clean_ns && tracked->seen_ns < library->clean_ns)
+		unsupported(
+			tracer, tracked, library,
+			"its file was overwritten in place; it may have been mapped before the old probes were gone");
 	emit_runtime(tracer, tracked, (uint32_t)tracked->runtime_count++, mapping ? mapping->path : library->path,
 		     earlier);
 	/* Older buffers are looked for in its memory. */
@@ -258,6 +308,8 @@ void tracer_check_probes(struct tracer *tracer)
 	struct tracked *tracked;
 	size_t cursor = 0;
 
+	libraries_check_contents(tracer->libraries);
+	tracer_close_overwritten(tracer);
 	while ((tracked = tracked_next(&tracer->tracked, &cursor))) {
 		for (uint32_t i = 0; i < tracked->runtime_count; i++) {
 			runtime = &tracked->runtime[i];

@@ -197,7 +197,7 @@ static void let_unused_go(struct tracer *tracer, uint64_t now_ns)
 	for (uint32_t i = 0; i < libraries_end(tracer->libraries); i++) {
 		library = libraries_get(tracer->libraries, i);
 		if (!library || library->used_ns == now_ns ||
-		    (library->used_ns + UNUSED_NS > now_ns && !library_is_deleted(library)))
+		    (library->used_ns + UNUSED_NS > now_ns && !library_is_deleted(library) && !library->overwritten))
 			continue;
 		if (library->state == LIBRARY_ATTACHED) {
 			err = library_begin_close(library);
@@ -291,6 +291,8 @@ void tracer_machine_tick(struct tracer *tracer)
 		look_now(tracer);
 	if (tracer_now_ns() < machine->next_tick_ns)
 		return;
+	libraries_check_contents(tracer->libraries);
+	tracer_close_overwritten(tracer);
 	let_unused_go(tracer, tracer_now_ns());
 	machine->next_tick_ns = tracer_now_ns() + TICK_NS;
 }
