@@ -266,6 +266,22 @@ def test_attach_until_interrupted(ground, server):
     assert program.wait() == 0
 
 
+def test_attach_descendants_by_exec(ground, server):
+    """A child of a child that calls exec, with a shell between: the service finds it by what it does."""
+    launch = ground / "out" / "launch"
+    words = standin(ground, "mesh n 1;alloc b n DRAM 4096 2048;books child;wait child")
+    launch.write_text("#!/bin/sh\n" + " ".join(f"'{word}'" for word in words) + "\nexit 0\n")
+    launch.chmod(0o755)
+    program, client = attached(ground, server, TWO + f"fork\nexec {launch}\nendfork\nwait-child\nexit 3")
+    books = program.ready("child")
+    server.observing(books["pid"])
+    program.go()
+    assert program.wait() == 3
+    processes = {process["pid"]: process for process in client.finish()["processes"]}
+    assert set(processes) == {program.pid, books["pid"]}
+    harness.counts(processes[books["pid"]], allocated=1, cleared=1)
+
+
 def test_attach_to_a_process_of_another_user(ground, server):
     sleeper = subprocess.Popen(["sleep", "1000"])
     try:

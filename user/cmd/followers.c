@@ -22,6 +22,7 @@
 #define MAX_USER_ENDED_BYTES (128ul << 20) /* what all of one user take: two million buffers */
 #define MAX_PIDS             256
 #define MAX_LIBRARIES        16
+#define MAX_DEPTH            32 /* generations that are looked through */
 
 struct follower {
 	struct peer peer;
@@ -128,10 +129,30 @@ static void end_process(struct followers *followers, uint32_t process)
 		end_member(followers, follower, process);
 }
 
+/* The nearest of a process's ancestors that is known, as far as all between them live; 0: there is none. */
+static uint32_t known_ancestor(const struct followers *followers, uint32_t pid)
+{
+	struct procfs_stat stat;
+	uint32_t process = 0;
+
+	for (int depth = 0; !process && depth < MAX_DEPTH; depth++) {
+		if (procfs_stat((pid_t)pid, &stat) || stat.parent <= 1)
+			break;
+		pid = (uint32_t)stat.parent;
+		process = model_running(session_model(followers->session), pid);
+	}
+	return process;
+}
+
 static void begin_process(struct followers *followers, uint32_t process, const struct event_birth *birth)
 {
+	uint32_t parent = birth->parent;
+
+	/* It was found by what it does: those between it and its ancestors may use no runtime. */
+	if (!parent && birth->how == BIRTH_ATTACH && followers->first)
+		parent = known_ancestor(followers, birth->pid);
 	for (struct follower *follower = followers->first; follower; follower = follower->next) {
-		if ((birth->parent && follower_has(follower, birth->parent)) ||
+		if ((parent && follower_has(follower, parent)) ||
 		    (follower->pid && birth->pid == (uint32_t)follower->pid))
 			add_member(followers, follower, process);
 	}
