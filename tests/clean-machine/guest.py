@@ -8,6 +8,7 @@ Everything that is done and answered goes to stdout. The verdict goes to the ser
 import collections
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,11 @@ def expect(seen, *programs):
         assert process["exact"], process["inexact_reasons"]
 
 
+def sees(text, *programs):
+    """Those whose process it names."""
+    return {program for program in programs if re.search(rf"\b{program.pid}\b", text)}
+
+
 def query(expression):
     url = "http://127.0.0.1:9090/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     with urllib.request.urlopen(url, timeout=SCRAPED_SECONDS) as answer:
@@ -168,8 +174,28 @@ class Trial:
         seen = dump()
         expect(seen, self.alice, self.bob)
         assert all(process["before_attach"] == len(process["buffers"]) for process in seen.values())
+
+    def questions(self):
+        """What changes is told as the books have it; ps, watch and top show everyone what is theirs"""
+        before = set(self.alice.blocks())
+        for user in (None, "alice", "bob"):
+            shell("bufscope mark before", user)
         self.alice.go_on("half")
         expect(dump(), self.alice, self.bob)
+        for user, programs in ((None, {self.alice, self.bob}), ("alice", {self.alice}), ("bob", {self.bob})):
+            assert sees(shell("bufscope ps", user), self.alice, self.bob) == programs
+            assert sees(shell("bufscope top --once", user), self.alice, self.bob) == programs
+            assert "2 moments" in shell("bufscope watch --marks", user)
+        shell("bufscope diff before", "alice")
+        told = json.loads(shell("bufscope diff before --format json", "alice"))
+        freed = {(buffer["type"], buffer["address"]) for process in told["processes"] for buffer in process["freed"]}
+        assert freed == before - set(self.alice.blocks()) and freed, (freed, before)
+        assert not json.loads(shell("bufscope diff before --format json", "bob"))["freed_buffers"]
+
+    def as_oneself(self):
+        """A plain user's run asks the service (there is no sudo here), and passes on how the command ended"""
+        text = shell("bufscope run -v -- sh -c 'exit 5'", "alice", status=5)
+        assert "through the service" in text
 
     def metrics(self):
         """Prometheus says the same bytes as dump and as the runtime's books"""
@@ -225,7 +251,7 @@ class Trial:
         self.bob.process.communicate("\n")
         assert self.bob.process.returncode == 0, self.bob.process.returncode
 
-    STEPS = (install, nobody_yet, two_users, restart, metrics, kill, upgrade, stop, journal, remove)
+    STEPS = (install, nobody_yet, two_users, restart, questions, as_oneself, metrics, kill, upgrade, stop, journal, remove)
 
 
 def attempt(step, trial):
