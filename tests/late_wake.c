@@ -4,7 +4,8 @@
  * the file that LATE_WAKE names, it stops
  *
  *   - when epoll_wait() has something to return: it then sees all that came meanwhile at once;
- *   - at LATE_WAKE_AT=poll instead: before poll() looks at one descriptor without waiting.
+ *   - at LATE_WAKE_AT=poll instead: before poll() looks at one descriptor without waiting;
+ *   - at LATE_WAKE_AT=map_files instead: before it opens what a process has mapped.
  *
  * Each time it stops it adds a byte to that file. epoll_wait() with a time-out of 0 never stops.
  */
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +22,7 @@
 #include <unistd.h>
 
 static int gate = -1;
-static bool at_poll;
+static bool at_poll, at_map_files;
 
 __attribute__((constructor)) static void start(void)
 {
@@ -29,6 +31,7 @@ __attribute__((constructor)) static void start(void)
 	if (path)
 		gate = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
 	at_poll = at && !strcmp(at, "poll");
+	at_map_files = at && !strcmp(at, "map_files");
 	unsetenv("LD_PRELOAD");
 }
 
@@ -52,6 +55,22 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 	return real(fds, count, timeout);
 }
 
+int open(const char *path, int flags, ...)
+{
+	static __typeof__(&open) real;
+	va_list ap;
+	mode_t mode;
+
+	va_start(ap, flags);
+	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_end(ap);
+	if (!real)
+		real = (__typeof__(&open))dlsym(RTLD_NEXT, "open");
+	if (gate >= 0 && at_map_files && strstr(path, "/map_files/"))
+		pass();
+	return real(path, flags, mode);
+}
+
 int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout)
 {
 	static __typeof__(&epoll_wait) real;
@@ -59,7 +78,7 @@ int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout)
 
 	if (!real)
 		real = (__typeof__(&epoll_wait))dlsym(RTLD_NEXT, "epoll_wait");
-	if (gate < 0 || at_poll || timeout == 0)
+	if (gate < 0 || at_poll || at_map_files || timeout == 0)
 		return real(epoll, events, max, timeout);
 	if (poll(&ready, 1, timeout) < 0)
 		return -1;

@@ -6,7 +6,9 @@ there when the file system says that its file was closed. Every wait has a deadl
 can reach.
 """
 import collections
+import contextlib
 import ctypes
+import fcntl
 import glob
 import json
 import os
@@ -158,6 +160,37 @@ class Program:
                 pipe.close()
             except OSError:
                 pass
+
+
+class Gate:
+    """While it is locked a program with this environment stops where it says (tests/late_wake.c)."""
+
+    def __init__(self, folder):
+        self.path = os.path.join(str(folder), "gate")
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        self.variables = {"LATE_WAKE": self.path, "LD_PRELOAD": os.path.join(BUILD, "tests", "late_wake.so")}
+        self.env = dict(os.environ, **self.variables)
+
+    def lock(self):
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def unlock(self):
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Locked; what happens inside makes that program stop, and after it it has."""
+        folder, name = os.path.split(self.path)
+        watch = Watch(folder, Watch.MODIFY)
+        try:
+            self.lock()
+            yield
+            deadline = time.monotonic() + HANG_SECONDS
+            while name not in watch.names(deadline):
+                if time.monotonic() > deadline:
+                    raise TimeoutError("it does not come to its gate")
+        finally:
+            watch.close()
 
 
 class Bufscope(Program):

@@ -3,13 +3,11 @@
 `bufscope attach --all`: every process of the machine that uses a device. Others may use one meanwhile,
 so each test looks at its own processes, and has a copy of the library that nobody else maps.
 """
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -31,23 +29,6 @@ def library(tmp_path):
 
 def standin(script, library):
     return harness.standin(script, lib=library, load=False)
-
-
-class Gate:
-    """While it is locked a program with this environment stops where it says (tests/late_wake.c)."""
-
-    name = "gate"
-
-    def __init__(self, folder):
-        path = os.path.join(str(folder), self.name)
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        self.env = dict(os.environ, LATE_WAKE=path, LD_PRELOAD=os.path.join(harness.BUILD, "tests", "late_wake.so"))
-
-    def lock(self):
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
-
-    def unlock(self):
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
 
 
 def watch_all(folder, options=(), name="bufscope", **kwargs):
@@ -137,17 +118,12 @@ def test_short_lived_by_the_hundred(tmp_path, library, stopped):
 
 def test_it_ends_while_it_is_found(tmp_path, library):
     """Between being found and being looked at it allocates and ends; that is known to the last buffer, and exact."""
-    gate = Gate(tmp_path)
+    gate = harness.Gate(tmp_path)
     bufscope = watch_all(tmp_path, env=dict(gate.env, LATE_WAKE_AT="poll"))
     opener(tmp_path, library, bufscope)
-    watch = harness.Watch(tmp_path, harness.Watch.MODIFY)
-    gate.lock()
-    program = Program(standin("load\nwait loaded\n" + ALLOCATE, library), tmp_path)
-    program.ready("loaded")
-    deadline = time.monotonic() + harness.HANG_SECONDS
-    while gate.name not in watch.names(deadline):
-        assert time.monotonic() < deadline, bufscope.stderr()
-    watch.close()
+    with gate.stopped():
+        program = Program(standin("load\nwait loaded\n" + ALLOCATE, library), tmp_path)
+        program.ready("loaded")
     program.go()
     assert program.wait() == 0
     gate.unlock()
@@ -402,7 +378,7 @@ class LateServer(Server):
     """
 
     def __init__(self, folder, options=()):
-        self.gate = Gate(folder)
+        self.gate = harness.Gate(folder)
         super().__init__(folder, options, env=self.gate.env)
         self.connection = Connection(self.socket)
         self.connection.request("dump")

@@ -8,6 +8,7 @@ import os
 import pathlib
 import pwd
 import re
+import select
 import shutil
 import signal
 import tempfile
@@ -55,11 +56,11 @@ class Place:
         prefix = as_nobody() if user == USER else []
         return Program([*prefix, *self.script(*lines)], self.out)
 
-    def start(self, capabilities, *arguments):
+    def start(self, capabilities, *arguments, through=()):
         report = self.out / "bufscope.json"
         command, *rest = arguments
         return harness.Bufscope([command, "--format", "json", "-o", report, *rest], self.out,
-                                program=[*as_nobody(capabilities), self.bufscope])
+                                program=[*as_nobody(capabilities), *through, self.bufscope])
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def run_and_exec(place, capabilities):
         "exec self mesh m 2|alloc b m DRAM 2048 2048|alloc c m DRAM 2048 2048"))
     bufscope.loaded()
     processes = [process for process in bufscope.finish()["processes"] if process["runtimes"]]
-    assert [(process["exact"], process["allocated"]) for process in processes] == [(True, 1), (True, 2)]
+    assert [(process["inexact_reasons"], process["allocated"]) for process in processes] == [([], 1), ([], 2)]
 
 
 def attach(place, capabilities, *options, user=USER, load="load"):
@@ -217,6 +218,29 @@ def test_a_process_that_becomes_another_users_is_not_called_exact(place):
     bufscope.go()
     report = bufscope.finish()
     assert not report["exact"] and not report["processes"][-1]["exact"]
+
+
+def test_a_process_that_ends_while_it_is_looked_at(place):
+    """The /proc files of a process that is ending are root's: that is no lack of rights."""
+    gate = harness.Gate(place.out)
+    os.chmod(gate.path, 0o666)
+    variables = dict(gate.variables, LATE_WAKE_AT="map_files", LD_PRELOAD=shutil.copy(gate.variables["LD_PRELOAD"], place.out))
+    bufscope = place.start(
+        TRACE, "run", "--", *place.script("load", "books loaded", "wait loaded", "books later", "wait later",
+                                          "exec self load|echo ready last|wait last|mesh m 2|alloc b m DRAM 2048 2048"),
+        through=["env", *(f"{name}={value}" for name, value in variables.items())])
+    bufscope.loaded()
+    pid = bufscope.ready("later")["pid"]
+    ended = os.pidfd_open(pid)
+    with gate.stopped():
+        bufscope.go()
+        bufscope.ready("last")
+    bufscope.go()
+    assert select.select([ended], [], [], harness.HANG_SECONDS)[0]
+    os.close(ended)
+    gate.unlock()
+    processes = [process for process in bufscope.finish()["processes"] if process["runtimes"]]
+    assert [(process["inexact_reasons"], process["allocated"]) for process in processes] == [([], 0), ([], 1)]
 
 
 # ---- what is given up ----

@@ -167,12 +167,17 @@ out:
 	return err;
 }
 
+int procfs_refusal(pid_t pid, int err)
+{
+	return (err == -EPERM || err == -EACCES) && procfs_is_ending(pid) ? -ESRCH : err;
+}
+
 int procfs_may_look(pid_t pid)
 {
 	int fd = proc_open(pid, "mem");
 
 	if (fd < 0)
-		return fd;
+		return procfs_refusal(pid, fd);
 	close(fd);
 	return 0;
 }

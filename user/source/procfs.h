@@ -32,6 +32,11 @@ int procfs_stat(pid_t pid, struct procfs_stat *out);
 bool procfs_is_ending(pid_t pid);
 /* argv, each argument NUL-terminated, cut off at PROCFS_MAX_COMMAND. 0, -ESRCH. Empty for kernel threads and zombies. */
 int procfs_command(pid_t pid, struct strbuf *out);
+/*
+ * What it means that a look at the process gave @err: once a process has let go of its memory, its files in
+ * /proc are root's, whose it ever was. Then it is -ESRCH that the others get; otherwise @err.
+ */
+int procfs_refusal(pid_t pid, int err);
 /* Would the kernel let us look into its memory and mappings? 0, -EACCES, -ESRCH. */
 int procfs_may_look(pid_t pid);
 /* Its memory that is no file's, as far as it is present; 0 when it is gone. */

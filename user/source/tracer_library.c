@@ -265,9 +265,12 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 {
 	struct scan scan = {.tracer = tracer, .tracked = tracked, .process = tracked->process};
 	uint64_t begin_ns = tracer_now_ns();
+	pid_t pid = (pid_t)tracked->pid;
 	int err;
 
-	err = procfs_mappings((pid_t)tracked->pid, scan_mapping, &scan);
+	/* A census takes in records: @tracked may be gone afterwards, and then it is -ESRCH. */
+	err = procfs_mappings(pid, scan_mapping, &scan);
+	err = procfs_refusal(pid, err);
 	if (!err)
 		tracked->seen_ns = begin_ns;
 	if (!err || err == -ESRCH)
@@ -276,8 +279,8 @@ void tracer_scan(struct tracer *tracer, struct tracked *tracked)
 		may_not_look(tracer, scan.process, err);
 		return;
 	}
-	log_warning("cannot look for libraries in process %u: %s", tracked->pid, strerror(-err));
-	tracer->callbacks.inexact(tracer->callbacks.context, tracked->process, REASON_UNSUPPORTED,
+	log_warning("cannot look for libraries in process %d: %s", pid, strerror(-err));
+	tracer->callbacks.inexact(tracer->callbacks.context, scan.process, REASON_UNSUPPORTED,
 				  "its mappings could not be looked at");
 }
 
