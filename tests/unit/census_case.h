@@ -50,6 +50,8 @@ struct census_case {
 	uint64_t shared; /* an address whose page is still an ancestor's; 0: none */
 	uint64_t ancestor_made[2];
 	size_t ancestor_count;
+	/* threads but the first, which run at every moment; and how often one was asked */
+	size_t busy_threads, asked;
 };
 
 static inline void *case_alloc(struct census_case *c, size_t bytes)
@@ -104,16 +106,19 @@ static inline int case_present(struct memory *memory, uint64_t from, uint64_t to
 
 static inline int case_lineage(struct memory *memory, struct memory_lineage *out)
 {
-	*out = (struct memory_lineage){.known = true, .forked = ((struct census_case *)memory)->forked};
+	struct census_case *c = (struct census_case *)memory;
+
+	*out = (struct memory_lineage){.known = true, .forked = c->forked, .thread_count = c->busy_threads};
 	return 0;
 }
 
 static inline int case_thread(struct memory *memory, size_t index, struct memory_thread *out)
 {
-	(void)memory;
-	(void)index;
+	struct census_case *c = (struct census_case *)memory;
+
 	(void)out;
-	return -ENOENT;
+	c->asked++;
+	return index < c->busy_threads ? -EBUSY : -ENOENT;
 }
 
 static inline int case_shared(struct memory *memory, uint64_t address)

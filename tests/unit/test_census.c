@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -144,6 +145,19 @@ static void test_nothing_to_inherit(void **state)
 	/* And so does one that is gone. */
 	f->c.ancestor_count = 0;
 	assert_origin(f, CENSUS_ORIGIN_INHERITED, "forked, and pages of its objects are an ancestor's");
+}
+
+/* Threads that run whenever they are asked cannot be judged, and are not asked for ever. */
+static void test_busy_threads(void **state)
+{
+	struct fixture *f = *state;
+
+	case_add_buffers(&f->c);
+	f->c.forked = true;
+	f->c.ancestor_made[0] = f->c.ancestor_count = 1;
+	f->c.busy_threads = 4000;
+	assert_origin(f, CENSUS_ORIGIN_UNKNOWN, "forked, and a running thread cannot be judged");
+	assert_in_range(f->c.asked, 4000, 4100);
 }
 
 static void test_missing_owner(void **state)
@@ -325,6 +339,77 @@ static void test_freed_meanwhile(void **state)
 	assert_int_equal(f->census.confirmed_count, 9);
 }
 
+#define BAD_LISTS 40
+
+/* Each look at one of the bad lists takes a millisecond. */
+static size_t slow_looks;
+
+static void slow(struct census_case *c, uint64_t address, size_t len)
+{
+	struct timespec begin, now;
+
+	if (len != 208 || address < case_address(c->list[3].used) ||
+	    *(uint64_t *)(uintptr_t)address != CASE_BASE + CASE_LIST)
+		return;
+	slow_looks++;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while ((now.tv_sec - begin.tv_sec) * 1000000000LL + now.tv_nsec - begin.tv_nsec < 1000000);
+}
+
+/* Lists that make no sense are looked at again, in case it was their change; but not for ever, however many there are. */
+static void test_patience_is_limited(void **state)
+{
+	struct fixture *f = *state;
+	struct case_list bad;
+
+	case_add_buffers(&f->c);
+	for (size_t i = 0; i < BAD_LISTS; i++) {
+		case_add_list(&f->c, &bad, 3);
+		bad.object[9] += 8;
+	}
+	f->c.on_read = slow;
+	slow_looks = 0;
+	assert_true(exact(take(f)));
+	/* half a second of retries in all, and one look at each */
+	assert_in_range(slow_looks, BAD_LISTS, 500 + BAD_LISTS + 1);
+}
+
+static size_t long_reads;
+
+static void count_long(struct census_case *c, uint64_t address, size_t len)
+{
+	(void)c;
+	(void)address;
+	long_reads += len == CENSUS_MAX_BLOCKS * 8;
+}
+
+/* Lists that share their vectors cost a process no memory, but us the time to read them. */
+static void test_elements_are_limited(void **state)
+{
+	struct fixture *f = *state;
+	size_t bytes = ARENA + CENSUS_MAX_BLOCKS * 8;
+	struct case_list list;
+
+	free(f->arena);
+	f->arena = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+	memset(f->arena, 0, bytes);
+	case_init(&f->c, f->arena, bytes, blocks);
+	f->c.memory.live = false;
+	case_add_buffers(&f->c);
+	for (size_t i = 0; i < BAD_LISTS; i++) {
+		case_add_list(&f->c, &list, 1);
+		for (size_t at = 64; at <= 184; at += 24)
+			case_vector(list.object, at, f->arena + ARENA, CENSUS_MAX_BLOCKS * (at < 160 ? 8 : 1));
+	}
+	f->c.on_read = count_long;
+	long_reads = 0;
+	assert_reason(take(f), "cut-off");
+	/* four long vectors a list */
+	assert_in_range(long_reads, 4, 4 * (CENSUS_MAX_ALL_BLOCKS / CENSUS_MAX_BLOCKS + 1));
+}
+
 static void test_empty_and_garbage(void **state)
 {
 	struct fixture *f = *state;
@@ -350,6 +435,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_inherited, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_inherited_by_a_chip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_to_inherit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_busy_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_buffer_without_block, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_owners, setup, teardown),
@@ -361,6 +447,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_absurd_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_freed_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_patience_is_limited, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_elements_are_limited, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_and_garbage, setup, teardown),
 	};
 

@@ -81,6 +81,8 @@ struct tt_metal_census {
 	struct table allocator_of; /* AllocatorImpl* -> index in out->allocators */
 	struct table device_of;    /* device object -> index in out->devices */
 	struct table list_seen;    /* FreeListOpt* -> 1: owned by an allocator */
+	uint64_t retry_ns;         /* spent on lists that were not read at first sight */
+	uint64_t elements;         /* of the vectors read in this turn */
 };
 
 /* Makes room for one more element of @size bytes at *array. 0, -ENOMEM, -E2BIG (@limit reached; then out->cut_off is set). */

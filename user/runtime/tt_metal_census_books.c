@@ -10,10 +10,13 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/tt_metal_census.h"
 
 #define MAX_TRIES      200
+#define PROMPT_TRIES   8          /* before the program is given time to finish its change */
+#define MAX_RETRY_NS   500000000u /* for all lists of a census together: no process is to hold others up */
 #define MAX_LIST_BYTES 8192
 #define MAX_CORE_LISTS 1024
 #define MAX_BANKS      65536
@@ -203,43 +206,70 @@ static const char *walk(const struct tt_metal_census *c, const struct list *list
 	return NULL;
 }
 
-/* Reads the list until it is the same twice and makes sense. The state, and why it is no other. */
+/* One look at the list: its state, and why it is no other. *fatal: no further look makes sense. */
+static enum census_state look_at_list(struct tt_metal_census *c, uint64_t object, struct list *list, const char **why,
+				      int *fatal)
+{
+	int err = read_object(c, object, list->object);
+
+	list->count = 0;
+	if (!err && !measure(c, list)) {
+		*why = "its vectors are not of equal length";
+		return CENSUS_INVALID;
+	}
+	if (!err)
+		err = read_content(c, list, object);
+	if (!err) {
+		*why = walk(c, list, NULL, NULL);
+		return *why ? CENSUS_INVALID : CENSUS_READ;
+	}
+	if (err == -EAGAIN) {
+		*why = "it changes too fast to be read twice the same";
+		return CENSUS_CHANGING;
+	}
+	if (err == -EINVAL) {
+		*why = "it is no list";
+		return CENSUS_INVALID;
+	}
+	if (err == -ENOMEM || err == -ESRCH)
+		*fatal = err;
+	*why = "its memory is not there";
+	return CENSUS_UNREADABLE;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Looks until the list is the same twice and makes sense, or for as long as is right. */
 static enum census_state read_list(struct tt_metal_census *c, uint64_t object, struct list *list, const char **why,
 				   int *fatal)
 {
-	enum census_state state = CENSUS_CHANGING;
-	int err;
+	enum census_state state;
+	uint64_t begin_ns;
 
-	*why = "it changes too fast to be read twice the same";
-	for (int i = 0; i < MAX_TRIES; i++) {
-		if (i > 0 && !c->memory->live)
-			return state;
-		if (i > 8)
-			sched_yield();
-		err = read_object(c, object, list->object);
-		if (!err && !measure(c, list)) {
-			state = CENSUS_INVALID;
-			*why = "its vectors are not of equal length";
-			continue;
-		}
-		if (!err)
-			err = read_content(c, list, object);
-		if (!err) {
-			*why = walk(c, list, NULL, NULL);
-			state = *why ? CENSUS_INVALID : CENSUS_READ;
-			if (state == CENSUS_READ)
-				return state;
-			continue;
-		}
-		if (err == -ENOMEM || err == -ESRCH) {
-			*fatal = err;
-			return CENSUS_UNREADABLE;
-		}
-		state = err == -EAGAIN ? CENSUS_CHANGING : err == -EINVAL ? CENSUS_INVALID : CENSUS_UNREADABLE;
-		*why = err == -EAGAIN   ? "it changes too fast to be read twice the same"
-		       : err == -EINVAL ? "it is no list"
-					: "its memory is not there";
+	if (c->elements > CENSUS_MAX_ALL_BLOCKS) {
+		c->out->cut_off = true;
+		*why = "all lists together are too long";
+		return CENSUS_UNREADABLE;
 	}
+	state = look_at_list(c, object, list, why, fatal);
+	c->elements += list->count;
+	if (!c->memory->live)
+		return state;
+	begin_ns = now_ns();
+	for (int i = 1; i < MAX_TRIES && state != CENSUS_READ && !*fatal; i++) {
+		if (c->retry_ns + now_ns() - begin_ns > MAX_RETRY_NS)
+			break;
+		if (i > PROMPT_TRIES)
+			sched_yield();
+		state = look_at_list(c, object, list, why, fatal);
+	}
+	c->retry_ns += now_ns() - begin_ns;
 	return state;
 }
 
@@ -434,6 +464,7 @@ int tt_metal_census_books(struct tt_metal_census *c)
 	int err = list ? 0 : -ENOMEM;
 
 	c->out->book_count = c->out->block_count = 0;
+	c->elements = 0;
 	for (size_t i = 0; i < c->out->allocator_count && !err; i++)
 		err = read_allocator(c, (uint32_t)i, list);
 	if (list)

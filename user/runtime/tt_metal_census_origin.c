@@ -20,7 +20,8 @@
 #define ID_FIRST     0x280      /* its thread number is somewhere here (0x2d0 in glibc 2.34 to 2.41) */
 #define ID_LAST      0x320
 #define MAX_THREADS  4096
-#define BUSY_TRIES   10
+#define BUSY_TRIES   10   /* for one of them */
+#define MAX_BUSY     100  /* for all: a millisecond each, and nobody is to hold others up */
 #define MAX_BUFFERS  4096 /* whose pages are looked at */
 #define ADDRESS_END  (1ULL << 47)
 
@@ -85,13 +86,13 @@ static bool is_runtime_thread(struct tt_metal_census *c, const struct memory_thr
 	return false;
 }
 
-/* Few threads run all the time: asked again, most are found waiting. */
-static int ask_thread(struct tt_metal_census *c, size_t index, struct memory_thread *out)
+/* Few threads run all the time: asked again, most are found waiting. @left: how often that may still be done. */
+static int ask_thread(struct tt_metal_census *c, size_t index, struct memory_thread *out, int *left)
 {
 	const struct timespec moment = {.tv_nsec = 1000000};
 	int err = c->memory->ops->thread(c->memory, index, out);
 
-	for (int i = 0; err == -EBUSY && i < BUSY_TRIES; i++) {
+	for (int i = 0; err == -EBUSY && i<BUSY_TRIES && * left> 0; i++, (*left)--) {
 		nanosleep(&moment, NULL);
 		err = c->memory->ops->thread(c->memory, index, out);
 	}
@@ -101,10 +102,11 @@ static int ask_thread(struct tt_metal_census *c, size_t index, struct memory_thr
 static bool has_runtime_thread(struct tt_metal_census *c, size_t count, bool *unknown)
 {
 	struct memory_thread thread;
+	int left = MAX_BUSY;
 
 	*unknown = count > MAX_THREADS;
 	for (size_t i = 0; i < count && i < MAX_THREADS; i++) {
-		int err = ask_thread(c, i, &thread);
+		int err = ask_thread(c, i, &thread, &left);
 
 		if (err == -EBUSY)
 			*unknown = true;
