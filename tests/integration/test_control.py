@@ -186,6 +186,21 @@ def test_no_server(place):
     assert "is too short" in one_line(dump(""))
 
 
+@pytest.mark.parametrize("how", ["never_lets_in", "says_nothing"])
+def test_a_service_that_hangs(tmp_path, how):
+    """It is given up, with one line that says so."""
+    path = str(tmp_path / "control")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as before:
+        listener.bind(path)
+        listener.listen(0)
+        if how == "never_lets_in":
+            before.connect(path)
+        done = subprocess.run([BUFSCOPE, "dump", "--socket", path], env=dict(os.environ, BUFSCOPE_TIMEOUT="1"),
+                              capture_output=True, text=True, timeout=harness.HANG_SECONDS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"bufscope: the bufscope service at {path} is silent for 1 s (BUFSCOPE_TIMEOUT): it may be stuck\n"
+
+
 def test_a_socket_that_cannot_be_reached(tmp_path, server):
     copy = os.path.join(server.place, "bufscope")
     shutil.copy(BUFSCOPE, copy)

@@ -7,12 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "cmd/cmd.h"
 #include "server/protocol.h"
+
+#define PATIENCE_SECONDS 60
+#define MAX_PATIENCE     86400
 
 const char *client_socket(const char *path)
 {
@@ -23,15 +27,38 @@ const char *client_socket(const char *path)
 	return named && *named ? named : PROTOCOL_DEFAULT_SOCKET;
 }
 
+/* How long a service may take for its next word. */
+static time_t patience(void)
+{
+	const char *named = getenv("BUFSCOPE_TIMEOUT");
+	char *end;
+	long seconds;
+
+	if (!named || !*named)
+		return PATIENCE_SECONDS;
+	seconds = strtol(named, &end, 10);
+	if (!*end && seconds > 0 && seconds <= MAX_PATIENCE)
+		return seconds;
+	log_warning("BUFSCOPE_TIMEOUT is no number of seconds from 1 to %d: %d it is", MAX_PATIENCE, PATIENCE_SECONDS);
+	return PATIENCE_SECONDS;
+}
+
 json_t *client_new_request(const char *command)
 {
 	return json_pack("{s:i, s:s, s:s, s:{}}", "protocol", PROTOCOL_VERSION, "client", BUFSCOPE_VERSION, "command",
 			 command, "options");
 }
 
+static void explain_silence(char *why, size_t size, const char *path)
+{
+	snprintf(why, size, "the bufscope service at %s is silent for %ld s (BUFSCOPE_TIMEOUT): it may be stuck", path,
+		 (long)patience());
+}
+
 int client_connect(const char *path, int flags, char *why, size_t size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_sec = patience()};
 	int fd, err;
 
 	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
@@ -40,7 +67,10 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 	}
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-	if (fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address)))
+	/* With a service that hangs, to be let in may take for ever, too. */
+	if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) &&
+	    !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) &&
+	    !connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return fd;
 	err = -errno;
 	if (fd >= 0)
@@ -50,6 +80,8 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 			 "no bufscope service answers at %s (\"systemctl status bufscope\"; without the unit: "
 			 "\"sudo bufscope serve\")",
 			 path);
+	else if (err == -EAGAIN && !(flags & SOCK_NONBLOCK))
+		explain_silence(why, size, path);
 	else
 		snprintf(why, size, "cannot ask the bufscope service at %s: %s", path, strerror(-err));
 	return err;
@@ -89,7 +121,9 @@ int client_answer(int fd, client_writer write, void *context, struct client_end 
 		result = protocol_read(&reader, fd);
 		if (result == -EMSGSIZE)
 			result = -EPROTO;
-		else if (result >= 0)
+		else if (!result)
+			result = -ETIMEDOUT;
+		else if (result > 0)
 			result = take_frame(&reader, write, context, end);
 	} while (!result);
 	protocol_reader_fini(&reader);
@@ -106,6 +140,20 @@ void client_say(const struct client_end *end)
 		log_warning("%s", end->message);
 }
 
+static void say_failure(const char *path, int err)
+{
+	char why[CLIENT_WHY];
+
+	if (err == -ETIMEDOUT) {
+		explain_silence(why, sizeof(why), path);
+		log_error("%s", why);
+	} else if (err == -EPROTO) {
+		log_error("what answers at %s is no bufscope service", path);
+	} else {
+		log_error("the service at %s ended in the middle of its answer: what was printed is not whole", path);
+	}
+}
+
 int client_request(const char *path, json_t *request, client_writer write, void *context, int *exit_status)
 {
 	struct client_end end = {0};
@@ -120,17 +168,16 @@ int client_request(const char *path, json_t *request, client_writer write, void 
 		json_decref(request);
 		return fd;
 	}
-	err = protocol_send(fd, request, -1);
+	/* The descriptor's own limit is what it waits. */
+	err = protocol_send(fd, request, 0);
 	/* A server that refuses the connection says why and closes: that is still to be read. */
 	if (err && err != -EPIPE && err != -ECONNRESET) {
 		log_error("cannot ask the bufscope service at %s: %s", path, strerror(-err));
 		goto out;
 	}
 	err = client_answer(fd, write, context, &end);
-	if (err == -EPROTO)
-		log_error("what answers at %s is no bufscope service", path);
-	else if (err && !end.writer_failed)
-		log_error("the service at %s ended in the middle of its answer: what was printed is not whole", path);
+	if (err && !end.writer_failed)
+		say_failure(path, err);
 out:
 	close(fd);
 	if (!err) {

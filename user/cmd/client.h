@@ -17,8 +17,9 @@ typedef int (*client_writer)(void *context, const char *text, size_t len);
 const char *client_socket(const char *path);
 
 /*
- * Connects to the service at @path (not NULL). The descriptor, or -errno with one line about it in @why. Nothing is
- * waited for with @flags SOCK_NONBLOCK: -EAGAIN when others are still waiting to be let in.
+ * Connects to the service at @path (not NULL). The descriptor, or -errno with one line about it in @why. To be let
+ * in, and for each read and write, it waits for BUFSCOPE_TIMEOUT seconds (in the environment; 60); then it is
+ * -EAGAIN. With @flags SOCK_NONBLOCK nothing is waited for.
  */
 int client_connect(const char *path, int flags, char *why, size_t size);
 
@@ -33,7 +34,7 @@ struct client_end {
 
 /*
  * One answer on a connection that is kept, without a word. @write may be NULL: data is then an error. 0; -EPROTO:
- * what answers is no service; -errno.
+ * what answers is no service; -ETIMEDOUT; -errno.
  */
 int client_answer(int fd, client_writer write, void *context, struct client_end *end);
 /* Logs its message, if there is one. */
