@@ -46,15 +46,16 @@ class Place:
 class Server(Program):
     """
     `bufscope serve` with a socket in a folder of its own that every user reaches. It serves when this is
-    constructed; stop() ends it and checks how it ends. Without stop() it is killed after the test.
+    constructed (not with @wait=False); stop() ends it and checks how it ends. Without stop() it is killed after the test.
     """
 
-    def __init__(self, folder, options=(), name="serve", path=None, prefix=(), **kwargs):
+    def __init__(self, folder, options=(), name="serve", path=None, prefix=(), wait=True, **kwargs):
         self.folder_of_socket = Place()
         self.place = self.folder_of_socket.path
         self.socket = path or os.path.join(self.place, "control")
         super().__init__([*prefix, BUFSCOPE, "serve", "--socket", self.socket, *options], folder, name, **kwargs)
-        self.wait_stderr("serving at")
+        if wait:
+            self.wait_stderr("serving at")
 
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)

@@ -3,15 +3,17 @@
 The service and the real, unmodified runtime: what was there before the service is in its answers, a
 restart of the service loses none of it, and others may watch the same process meanwhile.
 """
+import contextlib
 import os
 import re
 import signal
+import socket
 import time
 
 import pytest
 
 import harness
-from harness import Program, counts
+from harness import Program, counts, process_of
 from service import Server
 from test_late import assert_books_are_told
 from test_machine import LateServer
@@ -191,3 +193,62 @@ def test_books_of_a_program_that_came_later(tmp_path):
             counts(process, before_attach=0)
         program.go()
     server.stop()
+
+
+def test_a_large_process_takes_nothing_from_others(tmp_path):
+    """
+    To look through its memory takes long; the records of a busy process, for a fraction of which there is room, are
+    taken in meanwhile. (Some may be lost where the machine lets bufscope wait.)
+    """
+    program = start(tmp_path, "large", 3072, kind="n150")
+    books = program.ready("holding")
+    busy = Program(harness.standin("load\nwait loaded\nmesh m 2\necho ready go\nchurn 100000000 m DRAM 2048 2048", load=False),
+                   tmp_path, "busy")
+    busy.ready("loaded")
+    busy.go()
+    busy.ready("go")
+    bufscope = harness.attach([busy.pid, program.pid], tmp_path, options=["--ring-size", "4M"])
+    bufscope.wait_stderr("attached")
+    busy.kill()
+    report = bufscope.snapshot()
+    harness.assert_equals_runtime_books(exact(report, program.pid), books)
+    assert report["lost_records"] < process_of(report, busy.pid)["allocated"]
+
+
+@contextlib.contextmanager
+def looking(folder):
+    """A service that goes through the memory of a large program, and its manager's socket."""
+    path = str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(harness.HANG_SECONDS)
+        server = Server(folder, wait=False, env=dict(os.environ, NOTIFY_SOCKET=path))
+        assert re.fullmatch(r"EXTEND_TIMEOUT_USEC=\d+", manager.recv(4096).decode())
+        yield server, manager
+        server.stop()
+
+
+def told_when_it_serves(manager):
+    told = "EXTEND"
+    while told.startswith("EXTEND"):
+        told = manager.recv(4096).decode()
+    return told
+
+
+def test_signs_of_life_while_a_large_process_is_looked_at(tmp_path):
+    """The service manager gives it time before it serves, and does not take it for hung."""
+    program = start(tmp_path, "large", 256, kind="n150")
+    books = program.ready("holding")
+    with looking(tmp_path) as (server, manager):
+        assert told_when_it_serves(manager) == "READY=1"
+        asked(server, books)
+
+
+def test_killed_while_it_is_looked_at(tmp_path):
+    program = start(tmp_path, "large", 3072, kind="n150")
+    program.ready("holding")
+    with looking(tmp_path) as (server, manager):
+        os.kill(program.pid, signal.SIGKILL)
+        program.wait()
+        assert told_when_it_serves(manager) == "READY=1"
+        assert not [p for p in server.dump()["processes"] if p["pid"] == program.pid]

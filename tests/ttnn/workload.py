@@ -217,6 +217,13 @@ def hold(program, number):
     program.close(mesh)
 
 
+def large(program, number):
+    """A heap of NUMBER MiB, all of it touched, and a few tensors."""
+    heap = bytearray(b"\x55") * (number << 20)
+    hold(program, 12)
+    del heap
+
+
 def suicide(program, number):
     """Dies of SIGKILL with NUMBER tensors."""
     mesh = program.open()
@@ -316,7 +323,7 @@ def threads(program, number):
 
 
 SCENARIOS = {"steady": steady, "points": points, "threads": threads, "basic": basic, "submesh": submesh, "churn": churn, "four-steps": four_steps, "hold": hold,
-             "suicide": suicide, "out-of-memory": out_of_memory}
+             "large": large, "suicide": suicide, "out-of-memory": out_of_memory}
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[1] not in SCENARIOS:

@@ -23,7 +23,8 @@
 #include "server/metrics.h"
 #include "server/notify.h"
 
-#define GROUP "bufscope"
+#define GROUP   "bufscope"
+#define BUSY_NS 1000000000u /* between signs of life */
 
 struct serve {
 	struct session *session;
@@ -34,7 +35,8 @@ struct serve {
 	int notify_fd;
 	uint64_t watchdog_ns; /* 0: the service manager does not wait for a sign of life */
 	struct loop_timer watchdog;
-	bool stop;
+	uint64_t alive_ns; /* when a sign of life was given during a long look at a process */
+	bool ready, stop;
 };
 
 struct serve_options {
@@ -124,6 +126,18 @@ static void on_watchdog(void *context)
 	loop_timer_set(session_loop(serve->session), &serve->watchdog, loop_now_ns() + serve->watchdog_ns);
 }
 
+/* To look through a process of hundreds of GiB takes longer than the manager waits. */
+static void on_busy(void *context)
+{
+	struct serve *serve = context;
+	uint64_t now = loop_now_ns();
+
+	if (now - serve->alive_ns < BUSY_NS)
+		return;
+	serve->alive_ns = now;
+	notify_manager(serve->notify_fd, serve->ready ? "WATCHDOG=1" : "EXTEND_TIMEOUT_USEC=60000000");
+}
+
 static int serve(const struct serve_options *options)
 {
 	struct serve serve = {0};
@@ -141,6 +155,7 @@ static int serve(const struct serve_options *options)
 	serve.watchdog = (struct loop_timer){.expired = on_watchdog, .context = &serve};
 	if (session_open(&options->options, NULL, &serve.session))
 		goto out;
+	session_when_busy(serve.session, on_busy, &serve);
 	/* Before anything is attached: a second service is to end at once and without a trace. */
 	if (control_open(session_loop(serve.session), client_socket(options->socket), group, &callbacks,
 			 &serve.control))
@@ -159,6 +174,7 @@ static int serve(const struct serve_options *options)
 	log_info("serving at %s: %zu processes use a device runtime now", client_socket(options->socket),
 		 session_process_count(serve.session));
 	notify_manager(serve.notify_fd, "READY=1");
+	serve.ready = true;
 	if (serve.watchdog_ns)
 		on_watchdog(&serve);
 	session_run(serve.session, &session_callbacks);

@@ -35,6 +35,8 @@ struct session {
 	struct loop_watch source, signals, watched; /* watched: the caller's */
 	struct loop_timer interval, verification, rebuild;
 	uint64_t next_table_ns;
+	void (*busy)(void *context);
+	void *busy_context;
 	bool destroy_armed;
 	bool executed;
 	bool held_checked; /* since arming: nothing held died unseen */
@@ -263,6 +265,12 @@ void session_listen(struct session *session, model_listener listener, void *cont
 	model_set_listener(session->model, listener, context);
 }
 
+void session_when_busy(struct session *session, void (*busy)(void *context), void *context)
+{
+	session->busy = busy;
+	session->busy_context = context;
+}
+
 int session_snapshot(struct session *session, int fd)
 {
 	struct snapshot *snapshot;
@@ -418,13 +426,24 @@ static int open_loop(struct session *session)
 	return err;
 }
 
+static void on_busy(void *context)
+{
+	struct session *session = context;
+
+	if (session->busy)
+		session->busy(session->busy_context);
+}
+
 static int open_tracer(struct session *session)
 {
 	struct tracer_options options = {.ring_bytes = session->options->ring_bytes,
 					 .follow_children = session->options->follow,
 					 .perf_links = session->options->perf_links,
 					 .lossless = session->options->lossless};
-	struct tracer_callbacks callbacks = {.event = on_event, .inexact = on_inexact, .context = session};
+	struct tracer_callbacks callbacks = {.event = on_event,
+					     .inexact = on_inexact,
+					     .busy = on_busy,
+					     .context = session};
 	int err;
 
 	err = tracer_open(&options, &callbacks, &session->tracer);

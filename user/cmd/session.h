@@ -70,6 +70,9 @@ void session_cost(const struct session *session, struct tracer_cost *out);
 /* For a service, which has no outputs; as model_set_listener(). */
 void session_listen(struct session *session, model_listener listener, void *context);
 
+/* As tracer_callbacks.busy. */
+void session_when_busy(struct session *session, void (*busy)(void *context), void *context);
+
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);
 

@@ -217,6 +217,11 @@ static int scan_chunk(struct scan *s, uint64_t from, size_t len, size_t with_tai
 	return s->err;
 }
 
+static bool goes_on(const struct census_input *input)
+{
+	return !input->interlude || input->interlude(input->context);
+}
+
 static int scan_region(struct scan *s, const struct memory_region *region)
 {
 	const struct memory_ops *ops = s->c->memory->ops;
@@ -238,6 +243,8 @@ static int scan_region(struct scan *s, const struct memory_region *region)
 			size_t with_tail = left < CHUNK_BYTES + TAIL_BYTES ? (size_t)left : CHUNK_BYTES + TAIL_BYTES;
 
 			err = scan_chunk(s, at, len, with_tail);
+			if (!err && !goes_on(s->c->input))
+				err = -ESRCH;
 			if (err)
 				return err;
 			at += len;

@@ -7,7 +7,7 @@
 
 /* Before system calls are given up. A descriptor, or -1 without a service manager. A failure is logged. */
 int notify_open(void);
-/* @state: "READY=1", "WATCHDOG=1", "STOPPING=1". */
+/* @state: "READY=1", "WATCHDOG=1", "EXTEND_TIMEOUT_USEC=...", "STOPPING=1"; see sd_notify(3). */
 void notify_manager(int fd, const char *state);
 
 /* How often the manager wants to hear from us, at most: half of its patience. 0: it does not. */

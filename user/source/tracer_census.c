@@ -14,8 +14,9 @@
 #include "source/reconcile.h"
 #include "source/tracer_internal.h"
 
-#define ATTEMPTS    4        /* a process that allocates all the time may need more than one look */
-#define MAX_WAITING 1000000u /* events kept back while a census is taken */
+#define ATTEMPTS     4        /* a process that allocates all the time may need more than one look */
+#define MAX_WAITING  1000000u /* events kept back while a census is taken */
+#define INTERLUDE_NS 5000000  /* between looks at the ring meanwhile */
 
 /* Events of one process, kept back in order. */
 struct tracer_hold {
@@ -102,15 +103,44 @@ static void emit_event(void *context, const struct event *event)
 	tracer_emit(context, event);
 }
 
-static int take(const struct tracked *tracked, uint32_t runtime, struct census *census)
+/* Who is looked at, while records are taken in. */
+struct looking {
+	struct tracer *tracer;
+	const struct tracked *tracked;
+	uint32_t process;
+	uint64_t last_ns;
+};
+
+/* To go through a large process's memory takes seconds. Others must not lose records for that. */
+static bool take_in_meanwhile(void *context)
+{
+	struct looking *looking = context;
+
+	if (tracer_now_ns() - looking->last_ns < INTERLUDE_NS)
+		return true;
+	if (looking->tracer->callbacks.busy)
+		looking->tracer->callbacks.busy(looking->tracer->callbacks.context);
+	drain_all(looking->tracer);
+	looking->last_ns = tracer_now_ns();
+	return tracked_by_process(&looking->tracer->tracked, looking->process) == looking->tracked;
+}
+
+/* With @tracer records are taken in meanwhile: then @tracked may be gone afterwards, and it is -ESRCH. */
+static int take(struct tracer *tracer, const struct tracked *tracked, uint32_t runtime, struct census *census)
 {
 	const struct tracked_runtime *at = &tracked->runtime[runtime];
+	struct looking looking = {tracer, tracked, tracked->process, tracer_now_ns()};
+	/* Copies: with the last process that uses it a library may be let go. */
+	struct library_plan plan = at->library->plan;
+	struct census_plan books = at->library->books;
 	struct census_input input = {
-		.library = &at->library->plan,
-		.plan = &at->library->books,
+		.library = &plan,
+		.plan = &books,
 		.base = at->base,
 		.text_start = at->text_start,
 		.text_end = at->text_end,
+		.interlude = tracer ? take_in_meanwhile : NULL,
+		.context = &looking,
 	};
 	int err;
 
@@ -122,7 +152,7 @@ static int take(const struct tracked *tracked, uint32_t runtime, struct census *
 	err = process_memory_open((pid_t)tracked->pid, &input.memory);
 	if (err)
 		return err;
-	err = at->library->plan.runtime->census(&input, census);
+	err = plan.runtime->census(&input, census);
 	memory_close(input.memory);
 	return err;
 }
@@ -145,7 +175,7 @@ static int take_while_held(struct tracer *tracer, const struct tracked *tracked,
 	int err;
 
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-		err = take(tracked, runtime, census);
+		err = take(tracer, tracked, runtime, census);
 		drain_all(tracer);
 		/* It may have ended or called exec: then @tracked is another's or gone. */
 		if (tracked_by_process(&tracer->tracked, process) != tracked)
@@ -263,7 +293,7 @@ void tracer_read_books(struct tracer *tracer)
 
 	while ((tracked = tracked_next(&tracer->tracked, &cursor))) {
 		for (uint32_t i = 0; i < tracked->runtime_count; i++) {
-			if (!tracked->runtime[i].told || take(tracked, i, &census))
+			if (!tracked->runtime[i].told || take(NULL, tracked, i, &census))
 				continue;
 			subject = (struct census_subject){tracked->process, i, tracer_now_ns()};
 			census_is_exact(&census, &reason);
@@ -289,7 +319,9 @@ enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct trac
 
 		if (!tracked->runtime[i].told)
 			continue;
-		err = take(tracked, i, &census);
+		err = take(tracer, tracked, i, &census);
+		if (err && tracked_by_process(&tracer->tracked, process) != tracked)
+			break; /* it ended meanwhile */
 		/* A copy whose books nobody can read stays so; out of descriptors, say, does not. */
 		if (err && err != tracked->runtime[i].library->books_error)
 			result = TRACER_BOOKS_MOVED;
