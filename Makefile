@@ -120,9 +120,10 @@ $(BUILD)/tests/bench/%: tests/bench/%.c $(BUILD)/libbufscope.a $(BUILD)/gen/benc
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(BUILD)/libbufscope.a $(LDLIBS)
 
-bench: $(BUILD)/tests/bench/bench_probe $(BUILD)/tests/bench/bench_model
+bench: all $(BUILD)/tests/bench/bench_probe $(BUILD)/tests/bench/bench_model
 	$(BUILD)/tests/bench/bench_probe
 	$(BUILD)/tests/bench/bench_model
+	BUILD=$(BUILD) tests/bench/bench_idle.py
 
 clean:
 	rm -rf $(BUILD)
