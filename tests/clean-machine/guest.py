@@ -19,7 +19,7 @@ import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOCKET_FOLDER = "/run/bufscope"
-SCRAPED_SECONDS = 120           # only what hangs takes that long
+SCRAPED_SECONDS = SERVES_SECONDS = 120  # only what hangs takes that long
 
 
 def shell(command, user=None, status=0):
@@ -32,6 +32,12 @@ def shell(command, user=None, status=0):
     print(done.stdout, end="", flush=True)
     assert done.returncode == status, f"status {done.returncode} of: {command}"
     return done.stdout
+
+
+def service():
+    """The unit's properties."""
+    done = subprocess.run(["systemctl", "show", "bufscope"], capture_output=True, text=True, check=True)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
 class Program:
@@ -239,6 +245,20 @@ class Trial:
         log = shell("journalctl --no-pager --unit bufscope")
         assert "serving at" in log and "rror" not in log and "arning" not in log and "ailed" not in log
 
+    def too_much_memory(self):
+        """The service takes more memory than it may: another one begins, and knows what lives"""
+        shell("systemctl start bufscope")
+        before = service()
+        assert before["MemoryMax"] == str(2 << 30), before
+        shell("systemctl set-property --runtime bufscope MemoryMax=1M")
+        shell("systemctl set-property --runtime bufscope MemoryMax=2G")
+        deadline, now = time.monotonic() + SERVES_SECONDS, before
+        while now["MainPID"] == before["MainPID"] or now["ActiveState"] != "active":
+            assert time.monotonic() < deadline, now
+            now = service()
+        expect(dump(), self.bob)
+        shell("systemctl stop bufscope")
+
     def remove(self):
         """The package is removed and purged: nothing of it is left but the group"""
         shell("DEBIAN_FRONTEND=noninteractive apt-get purge --yes -qq -o Dpkg::Use-Pty=0 bufscope")
@@ -251,7 +271,8 @@ class Trial:
         self.bob.process.communicate("\n")
         assert self.bob.process.returncode == 0, self.bob.process.returncode
 
-    STEPS = (install, nobody_yet, two_users, restart, questions, as_oneself, metrics, kill, upgrade, stop, journal, remove)
+    STEPS = (install, nobody_yet, two_users, restart, questions, as_oneself, metrics, kill, upgrade, stop, journal,
+             too_much_memory, remove)
 
 
 def attempt(step, trial):
