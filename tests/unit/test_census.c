@@ -410,6 +410,120 @@ static void test_elements_are_limited(void **state)
 	assert_in_range(long_reads, 4, 4 * (CENSUS_MAX_ALL_BLOCKS / CENSUS_MAX_BLOCKS + 1));
 }
 
+struct interludes {
+	size_t left, count;
+};
+
+static bool until_none_is_left(void *context)
+{
+	struct interludes *interludes = context;
+
+	interludes->count++;
+	return interludes->left && interludes->left--;
+}
+
+/* The caller can end it in every phase; a census that was not ended is what it would have been. */
+static void test_ended_by_the_caller(void **state)
+{
+	struct fixture *f = *state;
+	struct interludes interludes;
+	struct case_list orphan;
+	size_t left = 0;
+	int err;
+
+	case_add_buffers(&f->c);
+	case_add_list(&f->c, &orphan, 3);
+	f->c.forked = true;
+	f->c.ancestor_made[0] = f->c.ancestor_count = 1;
+	f->c.busy_threads = 3;
+	f->c.input.interlude = until_none_is_left;
+	f->c.input.context = &interludes;
+	do {
+		interludes = (struct interludes){.left = left++};
+		census_fini(&f->census);
+		err = tt_metal_runtime.census(&f->c.input, &f->census);
+		if (err) {
+			assert_int_equal(err, -ESRCH);
+			assert_int_equal(interludes.count, left);
+			assert_null(f->census.buffers);
+		}
+	} while (err);
+	/*
+	 * In each of three rounds, as an orphan is never explained: a step and its chunks of memory, 4 books and the
+	 * buffers in two turns, 5 lists of which one is an orphan. Then the threads.
+	 */
+	assert_int_equal(left - 1, 3 * (1 + ARENA / (256 << 10) + 2 * (4 + 1) + 5) + 3);
+	assert_int_equal(f->census.confirmed_count, 10);
+}
+
+static size_t list_reads;
+
+static void count_lists(struct census_case *c, uint64_t address, size_t len)
+{
+	(void)c;
+	(void)address;
+	list_reads += len == 208;
+}
+
+/* The same list in all managers of many allocators: memory for one, and millions to read. */
+static void test_books_are_limited(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t *tracker = (uint64_t *)(uintptr_t)((uint64_t *)(uintptr_t)f->c.mesh[3])[5];
+	uint64_t *manager = (uint64_t *)(uintptr_t)tracker[8], *allocators = case_alloc(&f->c, 4 * 8);
+	uint64_t *lists = case_alloc(&f->c, 1000 * 8);
+
+	f->c.memory.live = false;
+	for (size_t i = 0; i < 1000; i++)
+		lists[i] = case_address(f->c.list[0].object);
+	for (size_t i = 0; i < 4; i++) {
+		case_add_allocator(&f->c, blocks);
+		allocators[i] = case_address(f->c.allocator);
+		for (size_t k = 0; k < TT_METAL_MANAGERS; k++) {
+			uint64_t *bank = (uint64_t *)(uintptr_t)f->c.allocator[6 + k];
+
+			bank[5] = 1000;
+			bank[6] = case_address(lists);
+		}
+	}
+	case_vector(manager, 112, allocators, 4 * 8);
+	f->c.on_read = count_lists;
+	list_reads = 0;
+	assert_reason(take(f), "cut-off");
+	assert_int_equal(f->census.book_count, CENSUS_MAX_BOOKS);
+	/* two turns, twice each, and those that nobody owns */
+	assert_in_range(list_reads, CENSUS_MAX_BOOKS, 4 * CENSUS_MAX_BOOKS + 100);
+}
+
+/* Nothing is there before the arena. */
+static int sparse_present(struct memory *memory, uint64_t from, uint64_t to, struct memory_run *run, uint64_t *missing)
+{
+	uint64_t begin = case_address(((struct census_case *)memory)->arena);
+
+	(void)missing;
+	*run = (struct memory_run){from > begin ? from : begin, to};
+	return run->start < to ? 0 : -ENOENT;
+}
+
+/* Where a step of 1 GiB ends, in the middle of an object, nothing is missed. */
+static void test_steps(void **state)
+{
+	struct memory_ops ops = *case_ops();
+	struct fixture *f = *state;
+	uint64_t object;
+
+	ops.present = sparse_present;
+	f->c.memory.ops = &ops;
+	case_add_buffers(&f->c);
+	for (size_t i = 0; i < 3; i++) {
+		/* the last one's head, with a word of it in the next step */
+		object = case_address(f->arena + f->c.at) - 112 - 32;
+		f->c.region.start = object + 8 * i - (i + 2) * (1ULL << 30);
+		assert_true(exact(take(f)));
+		assert_int_equal(f->census.confirmed_count, 10);
+	}
+}
+
 static void test_empty_and_garbage(void **state)
 {
 	struct fixture *f = *state;
@@ -449,6 +563,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_freed_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_patience_is_limited, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_elements_are_limited, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ended_by_the_caller, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_books_are_limited, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_and_garbage, setup, teardown),
 	};
 

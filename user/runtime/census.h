@@ -49,8 +49,8 @@ struct census_input {
 	uint64_t base;                 /* load base of the library in this process */
 	uint64_t text_start, text_end; /* its executable mapping in this process: for telling its threads */
 	/*
-	 * May be NULL. Called between pieces of the long part, going through memory, each of well below a
-	 * millisecond: the caller sees to what else it has to do. False: no more of this; the census is -ESRCH.
+	 * May be NULL. Called between pieces of what can take long, each of a few milliseconds at most: the caller sees
+	 * to what else it has to do. False: no more of this; the census is -ESRCH.
 	 */
 	bool (*interlude)(void *context);
 	void *context;

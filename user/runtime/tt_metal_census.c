@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_ROUNDS 3 /* passes over all memory */
-#define MAX_TURNS  6 /* readings of books and candidates in each */
-#define PAGE       4096
+#define MATCH_PIECE 256 /* buffers, each of which is looked for in up to CENSUS_MAX_BOOKS books */
+#define MAX_ROUNDS  3   /* passes over all memory */
+#define MAX_TURNS   6   /* readings of books and candidates in each */
+#define PAGE        4096
 
 int tt_metal_census_grow(struct tt_metal_census *c, void *array, size_t count, size_t *room, size_t size, size_t limit)
 {
@@ -105,6 +106,8 @@ static uint64_t match(struct tt_metal_census *c)
 	for (size_t i = 0; i < out->block_count; i++)
 		out->blocks[i].owner = CENSUS_NONE;
 	for (size_t i = 0; i < out->buffer_count; i++) {
+		if (i % MATCH_PIECE == 0 && !tt_metal_census_goes_on(c))
+			break;
 		/* several of one block are told from each other anew each time */
 		if (out->buffers[i].verdict != CENSUS_GONE)
 			out->buffers[i].verdict = (uint8_t)judge(c, (uint32_t)i);
@@ -166,6 +169,8 @@ static int take_turns(struct tt_metal_census *c)
 			return err;
 		before = now;
 		now = match(c);
+		if (c->stopped)
+			return -ESRCH;
 		if (i > 0 && before == now)
 			return 0;
 		err = tt_metal_census_recheck(c);
@@ -195,7 +200,7 @@ static void count_orphans(struct tt_metal_census *c)
 {
 	uint32_t seen;
 
-	for (size_t i = 0; i < c->lists.count; i++)
+	for (size_t i = 0; i < c->lists.count && tt_metal_census_goes_on(c); i++)
 		if (!table_find(&c->list_seen, c->lists.data[i], &seen) &&
 		    tt_metal_census_list_in_use(c, c->lists.data[i]))
 			c->out->orphan_lists++;
@@ -273,13 +278,15 @@ int tt_metal_census(const struct census_input *input, struct census *out)
 		return -ENOTSUP;
 	do {
 		err = go_round(&c);
-	} while (!err && c.memory->live && !is_settled(out) && out->rounds < MAX_ROUNDS);
+	} while (!err && !c.stopped && c.memory->live && !is_settled(out) && out->rounds < MAX_ROUNDS);
 	if (!err) {
 		tidy(out);
 		tt_metal_census_origin(&c);
-	} else {
-		census_fini(out);
 	}
+	if (c.stopped)
+		err = -ESRCH;
+	if (err)
+		census_fini(out);
 	free(c.lists.data);
 	free(c.devices.data);
 	table_fini(&c.allocator_of);

@@ -83,7 +83,17 @@ struct tt_metal_census {
 	struct table list_seen;    /* FreeListOpt* -> 1: owned by an allocator */
 	uint64_t retry_ns;         /* spent on lists that were not read at first sight */
 	uint64_t elements;         /* of the vectors read in this turn */
+	bool stopped;              /* the caller wants no more of it */
 };
+
+/* Between pieces of everything that a process can make long. False: go no further, it is all in vain. */
+static inline bool tt_metal_census_goes_on(struct tt_metal_census *c)
+{
+	const struct census_input *input = c->input;
+
+	c->stopped = c->stopped || (input->interlude && !input->interlude(input->context));
+	return !c->stopped;
+}
 
 /* Makes room for one more element of @size bytes at *array. 0, -ENOMEM, -E2BIG (@limit reached; then out->cut_off is set). */
 int tt_metal_census_grow(struct tt_metal_census *c, void *array, size_t count, size_t *room, size_t size, size_t limit);

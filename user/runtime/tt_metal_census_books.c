@@ -339,6 +339,8 @@ static int read_book(struct tt_metal_census *c, struct census_book book, struct 
 	struct block_context context = {.c = c, .book = &book, .index = (uint32_t)out->book_count};
 	int err = 0;
 
+	if (!tt_metal_census_goes_on(c))
+		return -ESRCH;
 	book.first_block = out->block_count;
 	book.state = read_list(c, book.object, list, &book.why, &err);
 	if (!err && book.state == CENSUS_READ) {
@@ -441,7 +443,7 @@ static int read_allocator(struct tt_metal_census *c, uint32_t allocator, struct 
 
 		if (!read_bank(c, c->out->allocators[allocator].object, i, &bank))
 			continue; /* closed since: its lists turn up among those without owner */
-		for (size_t k = 0; k < bank.list_count; k++) {
+		for (size_t k = 0; k < bank.list_count && c->out->book_count < CENSUS_MAX_BOOKS; k++) {
 			struct census_book book = {.allocator = allocator,
 						   .list = (uint32_t)k,
 						   .type = (enum memory_type)bank.type,
@@ -465,8 +467,11 @@ int tt_metal_census_books(struct tt_metal_census *c)
 
 	c->out->book_count = c->out->block_count = 0;
 	c->elements = 0;
-	for (size_t i = 0; i < c->out->allocator_count && !err; i++)
+	/* A list may be in any number of managers, and a manager in any number of allocators. */
+	for (size_t i = 0; i < c->out->allocator_count && c->out->book_count < CENSUS_MAX_BOOKS && !err; i++)
 		err = read_allocator(c, (uint32_t)i, list);
+	if (c->out->book_count >= CENSUS_MAX_BOOKS)
+		c->out->cut_off = true;
 	if (list)
 		free(list->content[0]);
 	free(list);

@@ -105,7 +105,7 @@ static bool has_runtime_thread(struct tt_metal_census *c, size_t count, bool *un
 	int left = MAX_BUSY;
 
 	*unknown = count > MAX_THREADS;
-	for (size_t i = 0; i < count && i < MAX_THREADS; i++) {
+	for (size_t i = 0; i < count && i < MAX_THREADS && tt_metal_census_goes_on(c); i++) {
 		int err = ask_thread(c, i, &thread, &left);
 
 		if (err == -EBUSY)

@@ -17,6 +17,7 @@
 #define CHUNK_BYTES   (256u << 10) /* stays in the processor's cache between copying and looking */
 #define TAIL_BYTES    512          /* read beyond the chunk, so that an object on its border is whole */
 #define BATCH         512
+#define STEP_BYTES    (1ULL << 30)
 #define MAX_USE_COUNT 1000000 /* more owners than this is garbage, not an object */
 #define ADDRESS_END   (1ULL << 47)
 
@@ -217,20 +218,35 @@ static int scan_chunk(struct scan *s, uint64_t from, size_t len, size_t with_tai
 	return s->err;
 }
 
-static bool goes_on(const struct census_input *input)
+/* The next run at or behind *at. Older kernels are asked page by page, and a mapping can be 20 TB of nothing: in steps. */
+static int next_run(struct scan *s, uint64_t *at, uint64_t end, struct memory_run *run)
 {
-	return !input->interlude || input->interlude(input->context);
+	const struct memory_ops *ops = s->c->memory->ops;
+	int err = -ENOENT;
+
+	while (err == -ENOENT && *at < end) {
+		uint64_t step = end - *at < STEP_BYTES ? end : *at + STEP_BYTES;
+
+		err = ops->present(s->c->memory, *at, step, run, &s->c->out->missing_bytes);
+		if (err == -ENOENT)
+			*at = step;
+		if (!tt_metal_census_goes_on(s->c))
+			return -ESRCH;
+	}
+	/* Whole, as an object may lie across the step's end. */
+	if (!err && run->end > run->start && *at <= run->start)
+		err = ops->present(s->c->memory, run->start, end, run, &s->c->out->missing_bytes);
+	return err;
 }
 
 static int scan_region(struct scan *s, const struct memory_region *region)
 {
-	const struct memory_ops *ops = s->c->memory->ops;
 	uint64_t at = region->start;
 	struct memory_run run;
 	int err;
 
 	while (at < region->end) {
-		err = ops->present(s->c->memory, at, region->end, &run, &s->c->out->missing_bytes);
+		err = next_run(s, &at, region->end, &run);
 		if (err == -ENOENT)
 			return 0;
 		if (err)
@@ -243,7 +259,7 @@ static int scan_region(struct scan *s, const struct memory_region *region)
 			size_t with_tail = left < CHUNK_BYTES + TAIL_BYTES ? (size_t)left : CHUNK_BYTES + TAIL_BYTES;
 
 			err = scan_chunk(s, at, len, with_tail);
-			if (!err && !goes_on(s->c->input))
+			if (!err && !tt_metal_census_goes_on(s->c))
 				err = -ESRCH;
 			if (err)
 				return err;
@@ -444,6 +460,8 @@ int tt_metal_census_recheck(struct tt_metal_census *c)
 		if (count == BATCH) {
 			err = recheck_batch(c, batch, count, parts);
 			count = 0;
+			if (!tt_metal_census_goes_on(c))
+				break;
 		}
 	}
 	if (!err && count)
