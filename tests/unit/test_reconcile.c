@@ -207,9 +207,23 @@ static void test_every_interleaving(void **state)
 	assert_int_equal(checked, 2 * (1 + 3 + 6 + 10 + 15 + 21));
 }
 
+/* A second census that fails ends what the first one had begun, and ended. */
+static void test_ended_twice(void **state)
+{
+	const struct event events[4] = {{.kind = EVENT_ALLOCATE}};
+	struct reconcile reconcile;
+
+	(void)state;
+	assert_int_equal(reconcile_init(&reconcile, events, 4), 0);
+	reconcile_fini(&reconcile);
+	assert_null(reconcile.places);
+	reconcile_fini(&reconcile);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_interleaving)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_interleaving),
+					   cmocka_unit_test(test_ended_twice)};
 
 	return cmocka_run_group_tests_name("reconcile", tests, NULL, NULL);
 }

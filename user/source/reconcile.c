@@ -26,6 +26,8 @@ void reconcile_fini(struct reconcile *reconcile)
 {
 	table_fini(&reconcile->first);
 	free(reconcile->places);
+	reconcile->places = NULL;
+	reconcile->place_count = 0;
 }
 
 int reconcile_init(struct reconcile *reconcile, const struct event *events, size_t count)
