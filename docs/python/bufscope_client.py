@@ -13,7 +13,7 @@ import struct
 import warnings
 
 DEFAULT_SOCKET = "/run/bufscope/control"
-TIMEOUT_SECONDS = float(os.environ.get("BUFSCOPE_TIMEOUT") or 60)   # for each step: to be connected, to get the next piece
+TIMEOUT_SECONDS = 300           # for each step: to be connected, to get the next piece
 MAX_FRAME = 512 << 10
 
 

@@ -186,8 +186,9 @@ def test_no_server(place):
     assert "is too short" in one_line(dump(""))
 
 
-@pytest.mark.parametrize("how", ["never_lets_in", "says_nothing"])
-def test_a_service_that_hangs(tmp_path, how):
+@pytest.mark.parametrize("how, command", [("never_lets_in", ["dump"]), ("says_nothing", ["dump"]),
+                                          ("says_nothing", ["top", "--once"])], ids=lambda v: "-".join(v) if isinstance(v, list) else v)
+def test_a_service_that_hangs(tmp_path, how, command):
     """It is given up, with one line that says so."""
     path = str(tmp_path / "control")
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as before:
@@ -195,7 +196,7 @@ def test_a_service_that_hangs(tmp_path, how):
         listener.listen(0)
         if how == "never_lets_in":
             before.connect(path)
-        done = subprocess.run([BUFSCOPE, "dump", "--socket", path], env=dict(os.environ, BUFSCOPE_TIMEOUT="1"),
+        done = subprocess.run([BUFSCOPE, *command, "--socket", path], env=dict(os.environ, BUFSCOPE_TIMEOUT="1"),
                               capture_output=True, text=True, timeout=harness.HANG_SECONDS)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"bufscope: the bufscope service at {path} is silent for 1 s (BUFSCOPE_TIMEOUT): it may be stuck\n"

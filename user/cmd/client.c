@@ -15,7 +15,7 @@
 #include "cmd/cmd.h"
 #include "server/protocol.h"
 
-#define PATIENCE_SECONDS 60
+#define PATIENCE_SECONDS 300 /* a large process that is looked at may keep the service busy for minutes */
 #define MAX_PATIENCE     86400
 
 const char *client_socket(const char *path)
@@ -27,10 +27,10 @@ const char *client_socket(const char *path)
 	return named && *named ? named : PROTOCOL_DEFAULT_SOCKET;
 }
 
-/* How long a service may take for its next word. */
-static time_t patience(void)
+int client_patience(void)
 {
 	const char *named = getenv("BUFSCOPE_TIMEOUT");
+	static bool said;
 	char *end;
 	long seconds;
 
@@ -38,8 +38,11 @@ static time_t patience(void)
 		return PATIENCE_SECONDS;
 	seconds = strtol(named, &end, 10);
 	if (!*end && seconds > 0 && seconds <= MAX_PATIENCE)
-		return seconds;
-	log_warning("BUFSCOPE_TIMEOUT is no number of seconds from 1 to %d: %d it is", MAX_PATIENCE, PATIENCE_SECONDS);
+		return (int)seconds;
+	if (!said)
+		log_warning("BUFSCOPE_TIMEOUT is no number of seconds from 1 to %d: %d it is", MAX_PATIENCE,
+			    PATIENCE_SECONDS);
+	said = true;
 	return PATIENCE_SECONDS;
 }
 
@@ -49,16 +52,16 @@ json_t *client_new_request(const char *command)
 			 command, "options");
 }
 
-static void explain_silence(char *why, size_t size, const char *path)
+void client_explain_silence(char *why, size_t size, const char *path)
 {
-	snprintf(why, size, "the bufscope service at %s is silent for %ld s (BUFSCOPE_TIMEOUT): it may be stuck", path,
-		 (long)patience());
+	snprintf(why, size, "the bufscope service at %s is silent for %d s (BUFSCOPE_TIMEOUT): it may be stuck", path,
+		 client_patience());
 }
 
-int client_connect(const char *path, int flags, char *why, size_t size)
+int client_connect(const char *path, int flags, int seconds, char *why, size_t size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = patience()};
+	struct timeval limit = {.tv_sec = client_patience()}, first = {.tv_sec = seconds ? seconds : limit.tv_sec};
 	int fd, err;
 
 	if (!*path || strlen(path) >= sizeof(address.sun_path)) {
@@ -68,7 +71,7 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 	strcpy(address.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	/* With a service that hangs, to be let in may take for ever, too. */
-	if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) &&
+	if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &first, sizeof(first)) &&
 	    !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) &&
 	    !connect(fd, (struct sockaddr *)&address, sizeof(address)))
 		return fd;
@@ -81,7 +84,7 @@ int client_connect(const char *path, int flags, char *why, size_t size)
 			 "\"sudo bufscope serve\")",
 			 path);
 	else if (err == -EAGAIN && !(flags & SOCK_NONBLOCK))
-		explain_silence(why, size, path);
+		client_explain_silence(why, size, path);
 	else
 		snprintf(why, size, "cannot ask the bufscope service at %s: %s", path, strerror(-err));
 	return err;
@@ -145,7 +148,7 @@ static void say_failure(const char *path, int err)
 	char why[CLIENT_WHY];
 
 	if (err == -ETIMEDOUT) {
-		explain_silence(why, sizeof(why), path);
+		client_explain_silence(why, sizeof(why), path);
 		log_error("%s", why);
 	} else if (err == -EPROTO) {
 		log_error("what answers at %s is no bufscope service", path);
@@ -162,7 +165,7 @@ int client_request(const char *path, json_t *request, client_writer write, void 
 
 	*exit_status = CMD_EXIT_FAILED;
 	path = client_socket(path);
-	fd = client_connect(path, 0, why, sizeof(why));
+	fd = client_connect(path, 0, 0, why, sizeof(why));
 	if (fd < 0) {
 		log_error("%s", why);
 		json_decref(request);

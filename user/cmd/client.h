@@ -16,12 +16,16 @@ typedef int (*client_writer)(void *context, const char *text, size_t len);
 /* Where the service is: @path if it is not NULL, else BUFSCOPE_SOCKET, else the usual place. */
 const char *client_socket(const char *path);
 
+/* How many seconds a service may be silent: BUFSCOPE_TIMEOUT in the environment, or 300. And what is said then. */
+int client_patience(void);
+void client_explain_silence(char *why, size_t size, const char *path);
+
 /*
  * Connects to the service at @path (not NULL). The descriptor, or -errno with one line about it in @why. To be let
- * in, and for each read and write, it waits for BUFSCOPE_TIMEOUT seconds (in the environment; 60); then it is
- * -EAGAIN. With @flags SOCK_NONBLOCK nothing is waited for.
+ * in, and for each read and write, it waits for client_patience(); then it is -EAGAIN. Not 0, @seconds takes its
+ * place for letting in and writing. With @flags SOCK_NONBLOCK nothing is waited for.
  */
-int client_connect(const char *path, int flags, char *why, size_t size);
+int client_connect(const char *path, int flags, int seconds, char *why, size_t size);
 
 /* A request of @command with no options yet; those go into its member "options". NULL: no memory. */
 json_t *client_new_request(const char *command);

@@ -288,7 +288,8 @@ static bool begin(struct following *following, const struct options *options)
 
 	*following = (struct following){.options = options, .output = -1, .signal_fd = -1};
 	following->path = client_socket(NULL);
-	following->socket = why ? -1 : client_connect(following->path, 0, unreachable, sizeof(unreachable));
+	following->socket =
+		why ? -1 : client_connect(following->path, 0, ANSWER_MS / 1000, unreachable, sizeof(unreachable));
 	if (following->socket < 0)
 		log_debug("not through the service: %s", why ? why : unreachable);
 	return following->socket >= 0;

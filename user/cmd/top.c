@@ -116,14 +116,20 @@ static int take_answer(struct top *top)
 /* The terminal is not ours yet: a service that is not there is told as by every other command. */
 static int first_answer(struct top *top)
 {
-	int result = 0;
+	char why[CLIENT_WHY];
+	int result = 0, ready;
 
 	ask(top);
 	while (!result && !*top->trouble) {
 		struct pollfd answer = {.fd = top->link.fd, .events = POLLIN};
 
-		if (poll(&answer, 1, -1) > 0)
+		ready = poll(&answer, 1, client_patience() * 1000);
+		if (ready > 0) {
 			result = take_answer(top);
+		} else if (!ready) {
+			client_explain_silence(why, sizeof(why), top->link.path);
+			note_trouble(top, why);
+		}
 	}
 	if (*top->trouble)
 		log_error("%s", top->trouble);

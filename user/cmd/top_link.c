@@ -44,7 +44,7 @@ int top_link_ask(struct top_link *link, json_t *request)
 	memset(&link->text, 0, sizeof(link->text));
 	link->asked_ns = loop_now_ns();
 	link->begun_ns = 0;
-	link->fd = client_connect(link->path, SOCK_NONBLOCK, link->why, sizeof(link->why));
+	link->fd = client_connect(link->path, SOCK_NONBLOCK, 0, link->why, sizeof(link->why));
 	if (link->fd < 0)
 		return link->fd;
 	/* It fits into an empty socket. */
