@@ -175,6 +175,7 @@ struct wire_library {
 #define WIRE_COOKIE_MAX_VADDR        ((1ULL << 40) - 1)
 
 _Static_assert(sizeof(struct wire_head) == 32, "wire_head");
+#define WIRE_MIN_RECORD_BYTES (32 + 8) /* in the ring, with the ring's own header */
 _Static_assert(sizeof(struct wire_object) == 120, "wire_object");
 _Static_assert(sizeof(struct wire_call) == 40, "wire_call");
 _Static_assert(sizeof(struct wire_device) == 312, "wire_device");

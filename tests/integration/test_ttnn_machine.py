@@ -216,13 +216,13 @@ def test_a_large_process_takes_nothing_from_others(tmp_path):
 
 
 @contextlib.contextmanager
-def looking(folder):
+def looking(folder, options=()):
     """A service that goes through the memory of a large program, and its manager's socket."""
     path = str(folder / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)
         manager.settimeout(harness.HANG_SECONDS)
-        server = Server(folder, wait=False, env=dict(os.environ, NOTIFY_SOCKET=path))
+        server = Server(folder, options, wait=False, env=dict(os.environ, NOTIFY_SOCKET=path))
         assert re.fullmatch(r"EXTEND_TIMEOUT_USEC=\d+", manager.recv(4096).decode())
         yield server, manager
         server.stop()
@@ -252,3 +252,12 @@ def test_killed_while_it_is_looked_at(tmp_path):
         program.wait()
         assert told_when_it_serves(manager) == "READY=1"
         assert not [p for p in server.dump()["processes"] if p["pid"] == program.pid]
+
+
+def test_ended_while_a_large_process_is_looked_at(tmp_path):
+    """SIGTERM does not wait for the end of the look."""
+    program = start(tmp_path, "large", 3072, kind="n150")
+    program.ready("holding")
+    with looking(tmp_path, ["-v"]) as (server, manager):
+        pass
+    assert f"no census of process {program.pid}" in server.stderr()

@@ -126,6 +126,13 @@ static int follow_all(struct session *session, const struct options *options)
 	return 0;
 }
 
+/* Ctrl-C ends a long look at a process's memory, too. */
+static bool on_busy(void *context)
+{
+	(void)context;
+	return !session_end_is_pending();
+}
+
 int cmd_attach(int argc, char **argv)
 {
 	struct attach attach = {0};
@@ -141,6 +148,7 @@ int cmd_attach(int argc, char **argv)
 	if (session_open(&options, NULL, &session))
 		return CMD_EXIT_FAILED;
 	attach.all = options.all;
+	session_when_busy(session, on_busy, NULL);
 	if (confine(&options, CONFINE_TRACER) || follow_all(session, &options))
 		goto out;
 	if (options.all)

@@ -127,15 +127,16 @@ static void on_watchdog(void *context)
 }
 
 /* To look through a process of hundreds of GiB takes longer than the manager waits. */
-static void on_busy(void *context)
+static bool on_busy(void *context)
 {
 	struct serve *serve = context;
 	uint64_t now = loop_now_ns();
 
-	if (now - serve->alive_ns < BUSY_NS)
-		return;
-	serve->alive_ns = now;
-	notify_manager(serve->notify_fd, serve->ready ? "WATCHDOG=1" : "EXTEND_TIMEOUT_USEC=60000000");
+	if (now - serve->alive_ns >= BUSY_NS) {
+		serve->alive_ns = now;
+		notify_manager(serve->notify_fd, serve->ready ? "WATCHDOG=1" : "EXTEND_TIMEOUT_USEC=60000000");
+	}
+	return !session_end_is_pending();
 }
 
 static int serve(const struct serve_options *options)

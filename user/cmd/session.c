@@ -35,7 +35,7 @@ struct session {
 	struct loop_watch source, signals, watched; /* watched: the caller's */
 	struct loop_timer interval, verification, rebuild;
 	uint64_t next_table_ns;
-	void (*busy)(void *context);
+	bool (*busy)(void *context);
 	void *busy_context;
 	bool destroy_armed;
 	bool executed;
@@ -265,7 +265,15 @@ void session_listen(struct session *session, model_listener listener, void *cont
 	model_set_listener(session->model, listener, context);
 }
 
-void session_when_busy(struct session *session, void (*busy)(void *context), void *context)
+bool session_end_is_pending(void)
+{
+	sigset_t pending;
+
+	return !sigpending(&pending) &&
+	       (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) || sigismember(&pending, SIGQUIT));
+}
+
+void session_when_busy(struct session *session, bool (*busy)(void *context), void *context)
 {
 	session->busy = busy;
 	session->busy_context = context;
@@ -426,12 +434,11 @@ static int open_loop(struct session *session)
 	return err;
 }
 
-static void on_busy(void *context)
+static bool on_busy(void *context)
 {
 	struct session *session = context;
 
-	if (session->busy)
-		session->busy(session->busy_context);
+	return !session->busy || session->busy(session->busy_context);
 }
 
 static int open_tracer(struct session *session)

@@ -71,7 +71,9 @@ void session_cost(const struct session *session, struct tracer_cost *out);
 void session_listen(struct session *session, model_listener listener, void *context);
 
 /* As tracer_callbacks.busy. */
-void session_when_busy(struct session *session, void (*busy)(void *context), void *context);
+void session_when_busy(struct session *session, bool (*busy)(void *context), void *context);
+/* A signal that ends us waits to be read: what takes long should not. */
+bool session_end_is_pending(void);
 
 /* Writes the snapshot of this moment to the next numbered file, or to @fd if that is not negative. */
 int session_snapshot(struct session *session, int fd);

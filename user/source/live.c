@@ -87,7 +87,7 @@ static int attach_life(struct live *live)
 
 static int load(struct live *live, const struct live_options *options)
 {
-	size_t ring_bytes = options->ring_bytes ? options->ring_bytes : 64 << 20;
+	size_t ring_bytes = options->ring_bytes ? options->ring_bytes : LIVE_RING_BYTES;
 	struct pressure_marks marks = pressure_marks(ring_bytes);
 	struct bpf_program *uprobes[4];
 	int err;

@@ -18,8 +18,10 @@ struct library_plan;
 struct live;
 struct pressure;
 
+#define LIVE_RING_BYTES ((size_t)64 << 20)
+
 struct live_options {
-	size_t ring_bytes; /* a power of two, at least a page; 0: 64 MiB */
+	size_t ring_bytes; /* a power of two, at least a page; 0: LIVE_RING_BYTES */
 	bool perf_links;   /* even where the kernel has uprobe_multi */
 	bool lossless;     /* with back-pressure */
 };

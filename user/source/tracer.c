@@ -40,7 +40,7 @@ void tracer_emit(struct tracer *tracer, const struct event *event)
 
 	if (event->kind == EVENT_DEVICE || event->kind == EVENT_CLOSE)
 		tracer_note_device(tracer, event);
-	if (!tracked || !tracked->hold || !tracer_hold_back(tracked->hold, event))
+	if (!tracked || !tracked->hold || !tracer_hold_back(tracer, tracked, event))
 		tracer->callbacks.event(tracer->callbacks.context, event);
 }
 
@@ -69,6 +69,9 @@ int tracer_open(const struct tracer_options *options, const struct tracer_callba
 	if (!tracer)
 		return cannot_start(-ENOMEM);
 	tracer->options = *options;
+	tracer->ring_batches =
+		(options->ring_bytes ? options->ring_bytes : LIVE_RING_BYTES) / WIRE_MIN_RECORD_BYTES / TRACER_BATCH +
+		1;
 	tracer->callbacks = *callbacks;
 	tracer->libraries = libraries_new();
 	tracer->chips = chips_new("");
@@ -248,27 +251,20 @@ int tracer_follow_found(struct tracer *tracer, pid_t pid)
 	return follow(tracer, pid, &birth, tracer->options.follow_children ? WIRE_FOLLOW_UNTIL_EXEC : 0);
 }
 
-static void drain_all(struct tracer *tracer)
-{
-	do {
-		tracer_drain(tracer);
-	} while (tracer->full_batch);
-}
-
 void tracer_unfollow(struct tracer *tracer, uint32_t process)
 {
 	struct event end = {.kind = EVENT_EXIT, .exit.status = -1};
 	struct tracked *tracked;
 	uint32_t pid;
 
-	drain_all(tracer);
+	tracer_drain_all(tracer);
 	tracked = tracked_by_process(&tracer->tracked, process);
 	if (!tracked || tracked->runtime_count)
 		return;
 	pid = tracked->pid;
 	live_forget(tracer->live, pid);
 	/* What it did up to here; it may be another process by now, of exec or of a library that it mapped. */
-	drain_all(tracer);
+	tracer_drain_all(tracer);
 	tracked = tracked_by_pid(&tracer->tracked, pid);
 	if (!tracked || tracked->runtime_count)
 		return;
@@ -311,15 +307,16 @@ int tracer_timeout_ms(const struct tracer *tracer)
 void tracer_dispatch(struct tracer *tracer)
 {
 	bool rests = tracer_rests(tracer);
+	uint64_t records = tracer->records;
 	struct epoll_event events[8];
-	int n, ready;
+	int ready;
 
 	/* Clears the readiness of the ring's descriptor; what woke us is found by looking, but for ends. */
 	ready = epoll_wait(tracer->epoll_fd, events, 8, 0);
 	/* Mappings first: a process whose end is in the ring is judged by what it mapped. */
 	if (!rests)
 		tracer_collect_mapped(tracer);
-	n = tracer_drain(tracer);
+	tracer_drain(tracer);
 	tracer_look_at_due(tracer);
 	tracer_look_at_chips(tracer);
 	if (!rests)
@@ -332,7 +329,8 @@ void tracer_dispatch(struct tracer *tracer)
 		tracer_machine_tick(tracer);
 		tracer_books_tick(tracer);
 	}
-	if (n) {
+	/* Also those that came during a census, which may have left something to be done. */
+	if (tracer->records != records || tracer->due) {
 		tracer->idle_rounds = 0;
 		tracer->asleep = false;
 		return;
@@ -357,9 +355,7 @@ void tracer_take_in(struct tracer *tracer)
 	struct tracked *tracked;
 	size_t cursor = 0;
 
-	do {
-		tracer_drain(tracer);
-	} while (tracer->full_batch);
+	tracer_drain_all(tracer);
 	tracer_look_at_due(tracer);
 	tracer_look_at_chips(tracer);
 	while ((tracked = tracked_next(&tracer->tracked, &cursor)))

@@ -26,8 +26,11 @@ struct tracer_callbacks {
 	void (*event)(void *context, const struct event *event);
 	/* Something keeps a process (0: all) from being exact; @reason is a fixed word, @text for people. */
 	void (*inexact)(void *context, uint32_t process, const char *reason, const char *text);
-	/* May be NULL. Called many times a second while a call takes long, to show that nothing hangs. */
-	void (*busy)(void *context);
+	/*
+	 * May be NULL. Called many times a second while a call takes long, to show that nothing hangs. False: its end
+	 * is waited for; then what takes long is given up, and what it would have told is not known.
+	 */
+	bool (*busy)(void *context);
 	void *context;
 };
 

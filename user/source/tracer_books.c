@@ -68,7 +68,7 @@ static void give_up(struct tracked *tracked, const char *why)
 static void read_books_of(struct tracer *tracer, struct tracked *tracked)
 {
 	struct tracked_books *books = &tracked->books;
-	uint64_t start_ns = tracer_now_ns(), changes;
+	uint64_t start_ns = tracer_now_ns(), drain_ns, changes;
 	uint32_t process = tracked->process;
 	enum tracer_books_result result;
 	bool unsteady;
@@ -80,8 +80,10 @@ static void read_books_of(struct tracer *tracer, struct tracked *tracked)
 	}
 	changes = books->changes;
 	unsteady = books->read_ns == 0 && books->attempts + 1 >= ATTEMPTS;
+	drain_ns = tracer->drain_ns;
 	result = tracer_read_books_of(tracer, tracked, unsteady);
-	tracer->books_spent_ns = tracer_now_ns() - start_ns;
+	/* The records that were taken in meanwhile are not its fault. */
+	tracer->books_spent_ns = tracer_now_ns() - start_ns - (tracer->drain_ns - drain_ns);
 	if (tracked_by_process(&tracer->tracked, process) != tracked)
 		return;
 	switch (result) {

@@ -14,19 +14,35 @@
 #include "source/reconcile.h"
 #include "source/tracer_internal.h"
 
-#define ATTEMPTS     4        /* a process that allocates all the time may need more than one look */
-#define MAX_WAITING  1000000u /* events kept back while a census is taken */
-#define INTERLUDE_NS 5000000  /* between looks at the ring meanwhile */
+#define ATTEMPTS 4 /* a process that allocates all the time may need more than one look */
+/* Three rounds through memory, on a slow machine. What takes longer was made to. */
+#define LIMIT_NS        30000000000u
+#define LIMIT_NS_A_BYTE 4       /* 4 s for each GiB */
+#define INTERLUDE_NS    5000000 /* between looks at the ring meanwhile */
 
 /* Events of one process, kept back in order. */
 struct tracer_hold {
 	struct event *events;
 	size_t count, capacity;
-	bool broken; /* out of room or memory: what was kept back is complete up to here only */
+	bool broken; /* out of room or memory: nothing is kept back any more */
 };
 
-bool tracer_hold_back(struct tracer_hold *hold, const struct event *event)
+/* Gives up: what was kept back is told, so that what comes now comes after it. */
+static bool break_hold(struct tracer *tracer, struct tracer_hold *hold)
 {
+	hold->broken = true;
+	for (size_t i = 0; i < hold->count; i++)
+		tracer->callbacks.event(tracer->callbacks.context, &hold->events[i]);
+	tracer->held_events -= hold->count;
+	free(hold->events);
+	hold->events = NULL;
+	hold->count = hold->capacity = 0;
+	return false;
+}
+
+bool tracer_hold_back(struct tracer *tracer, struct tracked *tracked, const struct event *event)
+{
+	struct tracer_hold *hold = tracked->hold;
 	size_t capacity = hold->capacity ? 2 * hold->capacity : 256;
 	struct event *grown;
 
@@ -43,16 +59,17 @@ bool tracer_hold_back(struct tracer_hold *hold, const struct event *event)
 	default:
 		return false;
 	}
+	if (tracer->held_events >= TRACER_MAX_HELD)
+		return break_hold(tracer, hold);
 	if (hold->count == hold->capacity) {
-		grown = hold->count < MAX_WAITING ? realloc(hold->events, capacity * sizeof(*grown)) : NULL;
-		if (!grown) {
-			hold->broken = true;
-			return false;
-		}
+		grown = realloc(hold->events, capacity * sizeof(*grown));
+		if (!grown)
+			return break_hold(tracer, hold);
 		hold->events = grown;
 		hold->capacity = capacity;
 	}
 	hold->events[hold->count++] = *event;
+	tracer->held_events++;
 	return true;
 }
 
@@ -73,7 +90,10 @@ static struct tracer_hold *take_hold(struct tracer *tracer, struct tracked *trac
 	struct tracer_hold *hold = tracked->hold;
 
 	tracked->hold = NULL;
-	tracer->holds -= hold != NULL;
+	if (hold) {
+		tracer->holds--;
+		tracer->held_events -= hold->count;
+	}
 	return hold;
 }
 
@@ -91,13 +111,6 @@ void tracer_hold_release(struct tracer *tracer, struct tracked *tracked)
 	let_go(tracer, take_hold(tracer, tracked));
 }
 
-static void drain_all(struct tracer *tracer)
-{
-	do {
-		tracer_drain(tracer);
-	} while (tracer->full_batch);
-}
-
 static void emit_event(void *context, const struct event *event)
 {
 	tracer_emit(context, event);
@@ -106,30 +119,45 @@ static void emit_event(void *context, const struct event *event)
 /* Who is looked at, while records are taken in. */
 struct looking {
 	struct tracer *tracer;
-	const struct tracked *tracked;
+	struct tracked *tracked;
 	uint32_t process;
-	uint64_t last_ns;
+	uint64_t last_ns, limit_ns;
 };
 
 /* To go through a large process's memory takes seconds. Others must not lose records for that. */
 static bool take_in_meanwhile(void *context)
 {
 	struct looking *looking = context;
+	struct tracer *tracer = looking->tracer;
+	uint64_t now_ns = tracer_now_ns();
 
-	if (tracer_now_ns() - looking->last_ns < INTERLUDE_NS)
+	if (now_ns - looking->last_ns < INTERLUDE_NS)
 		return true;
-	if (looking->tracer->callbacks.busy)
-		looking->tracer->callbacks.busy(looking->tracer->callbacks.context);
-	drain_all(looking->tracer);
+	if (tracer->callbacks.busy && !tracer->callbacks.busy(tracer->callbacks.context))
+		return false;
+	/* One batch: whoever writes faster than that is read must not keep the census from its end. */
+	tracer_drain(tracer);
 	looking->last_ns = tracer_now_ns();
-	return tracked_by_process(&looking->tracer->tracked, looking->process) == looking->tracked;
+	if (tracked_by_process(&tracer->tracked, looking->process) != looking->tracked)
+		return false;
+	if (now_ns > looking->limit_ns) {
+		log_warning("to look through the memory of process %u takes too long: what is in it is not known",
+			    looking->tracked->pid);
+		looking->tracked->endless = true;
+	}
+	return !looking->tracked->endless && !(looking->tracked->hold && looking->tracked->hold->broken);
+}
+
+static uint64_t time_limit(const struct tracked *tracked)
+{
+	return tracer_now_ns() + LIMIT_NS + procfs_memory_bytes((pid_t)tracked->pid) * LIMIT_NS_A_BYTE;
 }
 
 /* With @tracer records are taken in meanwhile: then @tracked may be gone afterwards, and it is -ESRCH. */
-static int take(struct tracer *tracer, const struct tracked *tracked, uint32_t runtime, struct census *census)
+static int take(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, struct census *census)
 {
 	const struct tracked_runtime *at = &tracked->runtime[runtime];
-	struct looking looking = {tracer, tracked, tracked->process, tracer_now_ns()};
+	struct looking looking = {tracer, tracked, tracked->process, tracer_now_ns(), time_limit(tracked)};
 	/* Copies: with the last process that uses it a library may be let go. */
 	struct library_plan plan = at->library->plan;
 	struct census_plan books = at->library->books;
@@ -149,6 +177,8 @@ static int take(struct tracer *tracer, const struct tracked *tracked, uint32_t r
 		return at->library->books_error;
 	if (!at->base)
 		return -ESRCH;
+	if (tracked->endless)
+		return -ETIMEDOUT;
 	err = process_memory_open((pid_t)tracked->pid, &input.memory);
 	if (err)
 		return err;
@@ -168,15 +198,15 @@ static void emit_census(struct tracer *tracer, const struct census *census, cons
 }
 
 /* Takes censuses until one is certain, keeping back what happens meanwhile. 0, or why there is none. */
-static int take_while_held(struct tracer *tracer, const struct tracked *tracked, uint32_t runtime,
-			   struct census *census, struct reconcile *reconcile, const char **reason)
+static int take_while_held(struct tracer *tracer, struct tracked *tracked, uint32_t runtime, struct census *census,
+			   struct reconcile *reconcile, const char **reason)
 {
 	uint32_t process = tracked->process;
 	int err;
 
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		err = take(tracer, tracked, runtime, census);
-		drain_all(tracer);
+		tracer_drain_all(tracer);
 		/* It may have ended or called exec: then @tracked is another's or gone. */
 		if (tracked_by_process(&tracer->tracked, process) != tracked)
 			return -ESRCH;
@@ -204,6 +234,7 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 	const char *reason = NULL;
 	struct census census = {0};
 	struct tracer_hold *hold;
+	struct wire_lost lost;
 	uint32_t pid = tracked->pid;
 	int err;
 
@@ -217,12 +248,18 @@ void tracer_census_base(struct tracer *tracer, struct tracked *tracked, uint32_t
 		tracked->due = tracer->due = true;
 		return;
 	}
+	tracer_lookup_lost(tracer, tracked, tracer_now_ns());
+	lost = tracked->lost;
 	err = take_while_held(tracer, tracked, runtime, &census, &reconcile, &reason);
 	/* It may have ended; then it has been let go, with what was kept back. */
 	if (tracked_by_process(&tracer->tracked, subject.process) != tracked) {
 		log_debug("no census of process %u: it ended meanwhile", pid);
 		goto out;
 	}
+	/* What was lost meanwhile may be missing from what was kept back. */
+	tracer_lookup_lost(tracer, tracked, tracer_now_ns());
+	if (!reason && memcmp(&lost, &tracked->lost, sizeof(lost)) != 0)
+		reason = "changing";
 	hold = take_hold(tracer, tracked);
 	subject.time_ns = tracer_now_ns();
 	if (err) {
@@ -308,7 +345,7 @@ enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct trac
 	enum tracer_books_result result = TRACER_BOOKS_NONE;
 	uint32_t process = tracked->process;
 
-	drain_all(tracer);
+	tracer_drain_all(tracer);
 	for (uint32_t i = 0; tracked_by_process(&tracer->tracked, process) == tracked && i < tracked->runtime_count;
 	     i++) {
 		struct census_subject subject = {.process = process, .runtime = i};
@@ -327,7 +364,7 @@ enum tracer_books_result tracer_read_books_of(struct tracer *tracer, struct trac
 			result = TRACER_BOOKS_MOVED;
 		if (err)
 			continue;
-		drain_all(tracer);
+		tracer_drain_all(tracer);
 		if (tracked_by_process(&tracer->tracked, process) != tracked) {
 			/* it ended meanwhile */
 		} else if (tracked->books.changes != changes && !unsteady) {

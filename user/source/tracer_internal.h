@@ -14,7 +14,8 @@
 #include "source/tracer.h"
 #include "source/tracked.h"
 
-#define TRACER_BATCH 65536 /* records taken in before anything else gets a turn */
+#define TRACER_MAX_HELD 1000000u /* events kept back while censuses are taken, of all processes together */
+#define TRACER_BATCH    65536    /* records taken in before anything else gets a turn */
 
 /* Of a process: more is not looked through again and again for a service's sake. */
 #define TRACER_MAX_MEMORY (UINT64_C(4) << 30)
@@ -56,6 +57,8 @@ struct tracer {
 	uint64_t rest_until_ns;         /* until then they are not looked at; 0: no rest */
 	bool resting;                   /* nor do they wake us */
 	size_t holds;                   /* processes with a hold */
+	size_t held_events;             /* kept back of all of them together */
+	size_t ring_batches;            /* so many batches take in all that a ring can hold */
 	bool due;                       /* some process is to be looked at once the ring is empty */
 	bool chips_due;                 /* of some process it is to be asked which chips it uses */
 	bool draining;                  /* inside live_drain(), which cannot be entered twice */
@@ -80,6 +83,8 @@ void tracer_emit_birth(struct tracer *tracer, struct tracked *tracked, uint32_t 
 		       uint64_t start_ns);
 /* Takes in what is in the ring, at most a batch (then tracer->full_batch). Returns how many records. */
 int tracer_drain(struct tracer *tracer);
+/* Takes in at least what was in the ring when it was called. */
+void tracer_drain_all(struct tracer *tracer);
 /* A named process has ended: what no record says of that is said in its place. */
 void tracer_end_named(struct tracer *tracer, uint32_t pid);
 /* Reports what the process lost since it was last asked. */
@@ -105,7 +110,8 @@ struct tracer_hold;
  * -ENOMEM. tracer_hold_release() lets it go; without a hold it does nothing.
  */
 int tracer_hold_begin(struct tracer *tracer, struct tracked *tracked);
-bool tracer_hold_back(struct tracer_hold *hold, const struct event *event);
+/* False: it is to be told of at once. */
+bool tracer_hold_back(struct tracer *tracer, struct tracked *tracked, const struct event *event);
 void tracer_hold_release(struct tracer *tracer, struct tracked *tracked);
 /* Looks at the processes that are due, and takes the censuses that had to wait. Not while records are taken in. */
 void tracer_look_at_due(struct tracer *tracer);

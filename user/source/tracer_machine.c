@@ -208,9 +208,7 @@ static void let_unused_go(struct tracer *tracer, uint64_t now_ns)
 		if (library->state == LIBRARY_CLOSING && !library_end_close(library, 0))
 			continue;
 		/* Someone may have come meanwhile; then the ring says so, and it stays. */
-		do {
-			tracer_drain(tracer);
-		} while (tracer->full_batch);
+		tracer_drain_all(tracer);
 		note_use(tracer, now_ns);
 		/* Then it may be attached to already, or have been found to be another's twin and be gone. */
 		if (libraries_get(tracer->libraries, i) != library)

@@ -311,6 +311,18 @@ static void on_released(void *context, uint32_t pid, uint64_t times, uint64_t st
 	report_stop(tracer, pid ? tracked_by_pid(&tracer->tracked, pid) : NULL, times, stopped_ns);
 }
 
+void tracer_drain_all(struct tracer *tracer)
+{
+	/* Whoever writes faster than this is read must not keep us here. */
+	for (size_t i = 0; i < tracer->ring_batches; i++) {
+		tracer_drain(tracer);
+		if (!tracer->full_batch)
+			return;
+		if (tracer->callbacks.busy)
+			tracer->callbacks.busy(tracer->callbacks.context);
+	}
+}
+
 int tracer_drain(struct tracer *tracer)
 {
 	struct pressure *pressure = live_pressure(tracer->live);

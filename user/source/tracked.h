@@ -49,6 +49,7 @@ struct tracked {
 	bool chips_due;       /* likewise, for the chips it uses */
 	uint64_t chips_asked; /* a bit for each number that it was asked for */
 	struct tracer_hold *hold; /* while a census is awaited or taken */
+	bool endless;             /* a census of it takes too long: none is taken any more */
 	struct strbuf command;
 	struct wire_lost lost; /* already reported */
 	struct tracked_books books;
