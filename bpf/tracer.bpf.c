@@ -105,16 +105,37 @@ static __always_inline bool heard_of(u64 now, u64 last_ns)
 	return (s64)(now - last_ns) < WIRE_ALIVE_NS;
 }
 
-/* Somebody else is stopping this process right now: then it must not be us who continues it. */
+/* A SIGSTOP for the process that no thread has taken yet. Our own signals are the threads' and never among these. */
+static __always_inline bool stop_is_pending(const struct task_struct *task)
+{
+	return BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]) & 1ul << (SIGSTOP - 1);
+}
+
+/* The process is being stopped, and this thread has been told. */
+static __always_inline bool stop_is_under_way(const struct task_struct *task)
+{
+	return BPF_CORE_READ(task, jobctl) & JOBCTL_STOP_PENDING;
+}
+
+/*
+ * Somebody else is stopping this process right now: then it must not be us who continues it.
+ *
+ * The kernel tells only one thread of a signal for the process, and until that one gets a processor the others
+ * would go on writing. So this thread gets a SIGSTOP of its own, without an entry: what ends the other's stop ends
+ * that, too, if it comes later. That is so if the other's stop is still wanted afterwards; if not, it is our stop.
+ */
 static __always_inline bool stopped_by_another(u32 *pid)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	u64 pending = BPF_CORE_READ(task, signal, shared_pending.signal.sig[0]);
 
 	if (bpf_map_lookup_elem(&stopped, pid))
 		return false;
-	/* Our own signals are the threads' and never among the process's. */
-	return pending & 1ul << (SIGSTOP - 1) || BPF_CORE_READ(task, jobctl) & JOBCTL_STOP_PENDING;
+	if (stop_is_under_way(task))
+		return true;
+	if (!stop_is_pending(task))
+		return false;
+	bpf_send_signal_thread(SIGSTOP);
+	return stop_is_pending(task) || stop_is_under_way(task);
 }
 
 /*
@@ -128,11 +149,10 @@ static __noinline void stop_current(u32 pid)
 	u64 now = bpf_ktime_get_ns();
 	int err; /* not long: up to 6.3 only its lower half is set */
 
-	if (stopped_by_another(&pid))
-		return;
 	/* Who sets @off waits until this is 0 and looks at the map once more. */
 	__sync_fetch_and_add(&pressure.stopping, 1);
-	if (!pressure.off && heard_of(now, pressure.collector_ns) && heard_of(now, pressure.guard_ns)) {
+	if (!pressure.off && heard_of(now, pressure.collector_ns) && heard_of(now, pressure.guard_ns) &&
+	    !stopped_by_another(&pid)) {
 		err = bpf_map_update_elem(&stopped, &pid, &now, BPF_NOEXIST);
 		if (!err || err == -EEXIST) {
 			bpf_send_signal_thread(SIGSTOP);

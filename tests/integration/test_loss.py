@@ -7,6 +7,7 @@ of bufscope. And the reader that sleeps is woken.
 import collections
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -362,6 +363,30 @@ def test_stopped_by_another_first(tmp_path):
     counts(process_of(bufscope.snapshot(), program.pid), **FLOOD_COUNTS)
     end(program)
     bufscope.finish()
+
+
+def test_stopped_by_another_again_and_again(tmp_path):
+    """
+    Only one thread is told of a stop by another, and that one may have to wait for a processor while the
+    others fill the ring: they stop, too.
+    """
+    dice = random.Random(1)
+    for attempt in range(10):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        program, bufscope = lossless("mesh m 1\nwait ready\nthreads 32 churn 4000 m L1 2048 2048\nwait end", folder)
+        program.go()
+        for _ in range(20):
+            # It is to be hit while it runs, and has one processor: this test takes the other.
+            then = time.monotonic() + dice.random() / 100
+            while time.monotonic() < then:
+                pass
+            freeze(program)
+            thaw(program)
+        program.ready("end")
+        counts(process_of(bufscope.snapshot(), program.pid), allocated=128000, freed=128000, lost_records=0, live=0)
+        end(program)
+        bufscope.finish()
 
 
 # --- waking up ---
