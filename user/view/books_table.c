@@ -51,7 +51,7 @@ static bool books_row_takes(const struct books_row *row, const struct snapshot_a
 {
 	const struct snapshot_allocator *books = row->books;
 
-	return books->chip_count == 1 && next->chip_count == 1 && next->chips[0] == row->last + 1 &&
+	return books->chip_count == 1 && next->chip_count == 1 && phrase_is_next_chip(row->last, next->chips[0]) &&
 	       books->type == next->type && books->banks == next->banks &&
 	       books->capacity_bytes == next->capacity_bytes && books->used_bytes == next->used_bytes &&
 	       books->free_bytes == next->free_bytes && books->largest_free_bytes == next->largest_free_bytes &&

@@ -105,7 +105,7 @@ static void peaks_collect(struct peaks_rows *rows, enum memory_type type)
 
 		if (!figures)
 			continue;
-		if (last && last->last + 1 == device->device && peaks_equal(last->figures, figures)) {
+		if (last && phrase_is_next_chip(last->last, device->device) && peaks_equal(last->figures, figures)) {
 			last->last = device->device;
 			continue;
 		}

@@ -35,7 +35,7 @@ void phrase_chips(struct strbuf *out, const int32_t *chips, uint32_t count)
 	for (uint32_t i = 0; i < count;) {
 		uint32_t last = i;
 
-		while (last + 1 < count && sorted[last + 1] == sorted[last] + 1)
+		while (last + 1 < count && phrase_is_next_chip(sorted[last], sorted[last + 1]))
 			last++;
 		if (i)
 			strbuf_addc(out, ',');

@@ -25,6 +25,12 @@ void phrase_removed(struct strbuf *out, const struct style *style, const struct 
 void phrase_growth(struct strbuf *out, uint64_t now_bytes, uint64_t before_bytes);
 /* "+12.4 s" after the start of observation; "?" when it is not known. */
 void phrase_since(struct strbuf *out, const struct snapshot_process *process, uint64_t time_ns);
+/* Is chip @next the one behind @chip? Both are what a process says: any number. */
+static inline bool phrase_is_next_chip(int32_t chip, int32_t next)
+{
+	return (int64_t)chip + 1 == next;
+}
+
 /* "1.00 MB L1 on device 0"; what of a failed allocation is not known is said. */
 void phrase_asked(struct strbuf *out, const struct snapshot_failure *failure);
 /* "PID 12 holds 3 buffers, 12.00 MB of it; ...", and what the books said. */

@@ -185,7 +185,8 @@ static void ps_rows_of_type(struct ps_table *table, struct ps_row row, enum memo
 		if (!figures)
 			continue;
 		table->any_held |= figures->held_buffers > 0;
-		if (last && last->last_device + 1 == device->device && ps_equal(last->figures, figures)) {
+		if (last && phrase_is_next_chip(last->last_device, device->device) &&
+		    ps_equal(last->figures, figures)) {
 			last->last_device = device->device;
 			continue;
 		}
