@@ -43,6 +43,18 @@ def interrupt(bufscope):
     return bufscope.finish()
 
 
+def allocates_and_is_seen(program, bufscope):
+    """A watched program goes on to ALLOCATE, stops at "x", and ends."""
+    program.go()
+    books = program.ready("x")
+    process = process_of(bufscope.snapshot(), program.pid)
+    harness.assert_equals_books(process, books)
+    counts(process, allocated=3, freed=1, missed_frees=0)
+    assert process["exact"], process["inexact_reasons"]
+    program.go()
+    assert program.wait() == 0
+
+
 def opener(folder, library, bufscope):
     """A process through which bufscope knows the library; who begins after this is seen from its start."""
     program = Program(standin("load\nwait loaded\nwait end", library), folder, "opener")
@@ -209,14 +221,7 @@ def test_a_file_that_is_changed_from_outside(tmp_path, library):
         program = Program(standin("load\nwait loaded\n" + ALLOCATE + "\nbooks x\nwait x", path), tmp_path, f"program{i}")
         program.ready("loaded")
         bufscope.observing(program.pid)
-        program.go()
-        books = program.ready("x")
-        process = process_of(bufscope.snapshot(), program.pid)
-        harness.assert_equals_books(process, books)
-        counts(process, allocated=3, freed=1, missed_frees=0)
-        assert process["exact"], process["inexact_reasons"]
-        program.go()
-        assert program.wait() == 0
+        allocates_and_is_seen(program, bufscope)
 
 
 def probed(pid, library):
@@ -251,14 +256,7 @@ def test_overwritten_in_place(tmp_path, library):
         program.ready("loaded")
         bufscope.observing(program.pid)
         places.append(probed(program.pid, path))
-        program.go()
-        books = program.ready("x")
-        process = process_of(bufscope.snapshot(), program.pid)
-        harness.assert_equals_books(process, books)
-        counts(process, allocated=3, freed=1, missed_frees=0)
-        assert process["exact"], process["inexact_reasons"]
-        program.go()
-        assert program.wait() == 0
+        allocates_and_is_seen(program, bufscope)
     assert places[0] and places[0] == places[1]
     # Its code is no more.
     os.kill(old.pid, signal.SIGKILL)
