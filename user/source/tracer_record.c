@@ -111,6 +111,7 @@ static void begin_exec(struct tracer *tracer, struct tracked *tracked, uint32_t 
 	tracked->runtime_count = 0;
 	tracked->chips_asked = 0;
 	tracked->books = (struct tracked_books){0};
+	tracked->endless = false;
 	tracer_emit_birth(tracer, tracked, previous, exec_count, start_ns);
 	tracer_scan(tracer, tracked);
 }
